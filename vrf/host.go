@@ -1,0 +1,65 @@
+package vrf
+
+import "net/netip"
+
+// Protocol is the route protocol (rtm_protocol) that marks every route, rule
+// and next hop of ours. What carries another protocol is never changed.
+const Protocol = 201
+
+// Metrics of the routes of a VRF table. A guest's own route is always better
+// than a learned one, so both may stand in the table at once and no order of
+// writing can send a guest's traffic away. The last resort loses against every
+// real route and keeps a miss from falling through to the main table.
+const (
+	MetricGuest       = 100
+	MetricLearned     = 200
+	MetricUnreachable = 4278198272
+)
+
+// TapMAC is the hardware address of every tap on every hypervisor, so that a
+// guest that moves needs no ARP or ND refresh.
+var TapMAC = [6]byte{0xee, 0xee, 0xee, 0xee, 0xee, 0x01}
+
+// Host is the desired kernel state of one hypervisor, learned routes apart.
+type Host struct {
+	VRFs    []VRF
+	Uplinks []Uplink
+	Taps    []Tap
+}
+
+// VRF is one VRF device and its routing table.
+type VRF struct {
+	Name  string
+	Table uint32
+}
+
+// Uplink is the hypervisor's port into a plane, enslaved to a VRF.
+type Uplink struct {
+	Name      string
+	VRF       string
+	Plane     string
+	Addresses []netip.Prefix // interconnect addresses with their subnet's length
+}
+
+// Tap is a guest's interface on the hypervisor, enslaved to a VRF.
+type Tap struct {
+	Name       string
+	VRF        string
+	Gateways   []netip.Addr // on the tap as /32 or /128; fe80::1/64 is always there as well
+	Routes     []Route
+	Neighbours []Neighbour
+}
+
+// Route is a route of a guest. A host route points at the tap itself. A prefix
+// that holds more than one address goes via a neighbour of the tap, so that no
+// sweep through the prefix can fill the neighbour table.
+type Route struct {
+	Prefix netip.Prefix
+	Via    netip.Addr // invalid: on the tap itself; may be IPv6 for an IPv4 prefix (RFC 8950)
+}
+
+// Neighbour is a permanent neighbour entry of a tap.
+type Neighbour struct {
+	Address netip.Addr
+	MAC     [6]byte
+}
