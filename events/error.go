@@ -1,0 +1,53 @@
+package events
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Code classifies an [Error] for programs; the text is for people.
+type Code string
+
+// The codes of an [Error].
+const (
+	CodeInvalid  Code = "invalid"   // the event alone is wrong
+	CodeUnknown  Code = "unknown"   // it names something that doesn't exist
+	CodeExists   Code = "exists"    // it makes something that is there already
+	CodeTaken    Code = "taken"     // somebody else holds what it claims
+	CodeRefused  Code = "refused"   // a rule of the log forbids it now
+	CodeTooLarge Code = "too-large" // it doesn't fit into one atomic batch
+)
+
+// Error says why an event is refused: which field, which value, what is wrong
+// with it and, where there is one, the way out.
+type Error struct {
+	Code   Code   `json:"code"`
+	Type   Type   `json:"type,omitempty"`
+	Field  string `json:"field,omitempty"`
+	Value  string `json:"value,omitempty"`
+	Reason string `json:"reason"`
+}
+
+// Error reads like "IPAssigned: prefix "203.0.113.7/24": host bits are set".
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Type != "" {
+		b.WriteString(string(e.Type) + ": ")
+	}
+	if e.Field != "" {
+		b.WriteString(e.Field + " ")
+	}
+	if e.Value != "" {
+		fmt.Fprintf(&b, "%q", e.Value)
+	}
+	if e.Field != "" || e.Value != "" {
+		b.WriteString(": ")
+	}
+	b.WriteString(e.Reason)
+	return strings.Replace(b.String(), " : ", ": ", 1)
+}
+
+// invalid makes the error of a field that is wrong by itself.
+func invalid(field, value, format string, args ...any) *Error {
+	return &Error{Code: CodeInvalid, Field: field, Value: value, Reason: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,177 @@
+package events
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Event is one thing that happened. ID, Type, Source and Time are the
+// CloudEvents attributes of those names.
+type Event struct {
+	ID     string
+	Source string
+	Time   time.Time
+	Data   Data
+}
+
+// Type is the type of the event's data; empty without data.
+func (e Event) Type() Type {
+	if e.Data == nil {
+		return ""
+	}
+	return e.Data.Type()
+}
+
+// envelope is the JSON of an event as a publisher sends it.
+type envelope struct {
+	ID     string          `json:"id,omitempty"`
+	Type   Type            `json:"type"`
+	Source string          `json:"source,omitempty"`
+	Time   *time.Time      `json:"time,omitempty"`
+	Data   json.RawMessage `json:"data"`
+}
+
+// MarshalJSON gives the form that Parse reads.
+func (e Event) MarshalJSON() ([]byte, error) {
+	data, err := json.Marshal(e.Data)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the data of a %s: %w", e.Type(), err)
+	}
+	env := envelope{ID: e.ID, Type: e.Type(), Source: e.Source, Data: data}
+	if !e.Time.IsZero() {
+		env.Time = &e.Time
+	}
+	return json.Marshal(env)
+}
+
+// Parse reads and validates one event as a publisher sends it. What is wrong
+// comes as an [*Error].
+func Parse(b []byte) (Event, error) {
+	var env envelope
+	if err := decodeStrict(b, &env); err != nil {
+		return Event{}, err
+	}
+	if env.Type == "" {
+		return Event{}, invalid("type", "", "missing; one of %s", typeList())
+	}
+	data, err := DecodeData(env.Type, env.Data)
+	if err != nil {
+		return Event{}, err
+	}
+	e := Event{ID: env.ID, Source: env.Source, Data: data}
+	if env.Time != nil {
+		e.Time = *env.Time
+	}
+	return e, e.Validate()
+}
+
+// DecodeData reads the data of an event of type t, without judging it. What
+// is wrong comes as an [*Error].
+func DecodeData(t Type, b []byte) (Data, error) {
+	data := empty(t)
+	if data == nil {
+		return nil, invalid("type", string(t), "unknown event type; one of %s", typeList())
+	}
+	if len(b) == 0 || string(b) == "null" {
+		return nil, &Error{Code: CodeInvalid, Type: t, Field: "data", Reason: "missing"}
+	}
+	if err := decodeStrict(b, data); err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			e.Type, e.Field = t, strings.TrimSuffix("data."+e.Field, ".")
+		}
+		return nil, err
+	}
+	return data, nil
+}
+
+// Validate reports what is wrong with the event by itself, as an [*Error].
+func (e Event) Validate() error {
+	if e.Data == nil {
+		return invalid("data", "", "missing")
+	}
+	err := first(checkOptionalText("id", e.ID), checkOptionalText("source", e.Source), e.Data.check())
+	if err == nil {
+		return nil
+	}
+	err.Type = e.Type()
+	return err
+}
+
+// checkOptionalText wants printable ASCII, since ids and sources travel as
+// message headers.
+func checkOptionalText(field, s string) *Error {
+	if len(s) > maxText {
+		return invalid(field, s[:16]+"…", "%d bytes long; at most %d", len(s), maxText)
+	}
+	for _, r := range s {
+		if r < ' ' || r > '~' {
+			return invalid(field, s, "must be printable ASCII")
+		}
+	}
+	return nil
+}
+
+func typeList() string {
+	var b strings.Builder
+	for i, t := range Types() {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(string(t))
+	}
+	return b.String()
+}
+
+func decodeStrict(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return jsonError(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return invalid("", "", "more than one JSON value; send one object an event")
+	}
+	return nil
+}
+
+// jsonError turns an error of encoding/json into one that names field and value.
+func jsonError(err error) error {
+	var kind *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &kind):
+		return invalid(kind.Field, kind.Value, "must be a JSON %s", jsonKind(kind.Type))
+	case errors.As(err, &syntax):
+		return invalid("", "", "not JSON at byte %d: %v", syntax.Offset, err)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return invalid("", "", "not JSON: it ends too early")
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return invalid(strings.Trim(name, `"`), "", "unknown field")
+	}
+	return invalid("", "", "%v", err)
+}
+
+// jsonKind names the JSON kind that a Go type is read from.
+func jsonKind(t reflect.Type) string {
+	switch kind := t.Kind(); {
+	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
+		return "string"
+	case kind == reflect.Slice:
+		return "array"
+	case kind == reflect.Struct || kind == reflect.Map:
+		return "object"
+	case t.ConvertibleTo(reflect.TypeFor[float64]()):
+		return "number without a fraction"
+	default:
+		return kind.String()
+	}
+}

@@ -1,0 +1,152 @@
+package projector
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/vrf"
+)
+
+// Host is what one hypervisor must serve and announce.
+type Host struct {
+	Taps          []vrf.Tap          `json:"taps"`          // sorted by name
+	Announcements []bgp.Announcement `json:"announcements"` // sorted by VRF and prefix
+	Problems      []Problem          `json:"problems,omitempty"`
+}
+
+// Problem is something that can't be served as the log wants it. The rest is.
+type Problem struct {
+	VM     string `json:"vm"`
+	Tap    string `json:"tap"`
+	Reason string `json:"reason"`
+}
+
+// Desired computes what the hypervisor must serve: nothing but the State and
+// the name go in, so the same log gives the same answer everywhere.
+func Desired(s *State, hypervisor string) Host {
+	b := builder{state: s, hypervisor: hypervisor, taps: map[string]string{}, routes: map[route]string{}, announced: map[route]bool{}}
+	if h := s.Hypervisor(hypervisor); h != nil {
+		b.fenced, b.drained = h.Fenced, h.Drained
+	}
+	guests := slices.DeleteFunc(s.Guests(), func(g *Guest) bool {
+		d := g.Duty(hypervisor)
+		return d != DutyHome && d != DutyPrepare
+	})
+	slices.SortFunc(guests, func(a, b *Guest) int {
+		return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), strings.Compare(a.VM, b.VM))
+	})
+	for _, g := range guests {
+		b.guest(g)
+	}
+	slices.SortFunc(b.host.Taps, func(a, b vrf.Tap) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(b.host.Announcements, func(a, b bgp.Announcement) int {
+		return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix))
+	})
+	return b.host
+}
+
+// route is a prefix in a VRF.
+type route struct {
+	vrf    string
+	prefix netip.Prefix
+}
+
+type builder struct {
+	state      *State
+	hypervisor string
+	fenced     bool
+	drained    bool
+	host       Host
+	taps       map[string]string // tap → guest that has it
+	routes     map[route]string  // route → tap that it points at
+	announced  map[route]bool
+}
+
+func (b *builder) guest(g *Guest) {
+	taps := g.taps()
+	home := g.Duty(b.hypervisor) == DutyHome
+	if !home {
+		taps = g.Next.Taps
+	}
+	for i, f := range g.Interfaces {
+		tap, ok := b.tap(g.VM, taps[i], f)
+		if !ok {
+			continue
+		}
+		for _, a := range g.Addresses {
+			if a.Interface == i {
+				b.address(&tap, f, a, home)
+			}
+		}
+		slices.SortFunc(tap.Neighbours, func(a, b vrf.Neighbour) int { return a.Address.Compare(b.Address) })
+		b.host.Taps = append(b.host.Taps, tap)
+	}
+}
+
+// tap makes the tap of an interface; a tap that another guest of this
+// hypervisor has already stays with the guest that was homed first.
+func (b *builder) tap(vm, name string, f Interface) (vrf.Tap, bool) {
+	problem := func(format string, args ...any) {
+		b.host.Problems = append(b.host.Problems, Problem{VM: vm, Tap: name, Reason: fmt.Sprintf(format, args...)})
+	}
+	if other, taken := b.taps[name]; taken {
+		problem("guest %q has this tap already", other)
+		return vrf.Tap{}, false
+	}
+	network := b.state.Network(f.Network)
+	if network == nil {
+		problem("network %q is unknown", f.Network)
+		return vrf.Tap{}, false
+	}
+	b.taps[name] = vm
+	tap := vrf.Tap{Name: name, VRF: network.VRF}
+	for _, g := range network.Gateways {
+		if !g.Is6() || !g.IsLinkLocalUnicast() { // fe80::1 is on every tap
+			tap.Gateways = append(tap.Gateways, g.Addr)
+		}
+	}
+	return tap, true
+}
+
+// address serves one prefix of a guest. Several guests of one hypervisor that
+// hold an anycast prefix share its announcement; the route points at the first.
+func (b *builder) address(tap *vrf.Tap, f Interface, a Address, home bool) {
+	neighbour, r := serve(f.MAC, a.Prefix)
+	if !slices.Contains(tap.Neighbours, neighbour) {
+		tap.Neighbours = append(tap.Neighbours, neighbour)
+	}
+	if !home {
+		return
+	}
+	key := route{f.VRF, a.Prefix}
+	if _, taken := b.routes[key]; !taken {
+		b.routes[key] = tap.Name
+		tap.Routes = append(tap.Routes, r)
+	}
+	if b.fenced || b.announced[key] {
+		return
+	}
+	b.announced[key] = true
+	preference := uint32(bgp.PreferenceNormal)
+	if b.drained {
+		preference = bgp.PreferenceDrained
+	}
+	b.host.Announcements = append(b.host.Announcements, bgp.Announcement{VRF: f.VRF, Prefix: a.Prefix, Preference: preference})
+}
+
+// serve makes the route of a prefix and the permanent neighbour that it needs.
+// A prefix of more than one address goes via the link-local address formed
+// from the guest's MAC: with a permanent entry the guest need not even have
+// that address, and a sweep through the prefix resolves nothing (RFC 6583).
+func serve(mac events.MAC, p netip.Prefix) (vrf.Neighbour, vrf.Route) {
+	if p.IsSingleIP() {
+		return vrf.Neighbour{Address: p.Addr(), MAC: mac.Octets}, vrf.Route{Prefix: p}
+	}
+	via := mac.LinkLocal()
+	return vrf.Neighbour{Address: via, MAC: mac.Octets}, vrf.Route{Prefix: p, Via: via}
+}

@@ -1,0 +1,33 @@
+// Package projector computes what must be where from what happened: the fold
+// of the event log into a [State], and the [Desired] state of one hypervisor.
+//
+// # Registers
+//
+// A State is a set of registers, each under the subject that it has in the
+// log: guests, networks, the networks of a VRF, hypervisors, owners of
+// prefixes. A register carries the sequence of the event that wrote it last.
+//
+// [State.Apply] takes one event. It either changes every register that the
+// event concerns or, with an [*events.Error], none: the same code that refuses
+// an impossible event when it is published quarantines one that is in the log
+// all the same. An event whose own register is as new or newer is a duplicate
+// and changes nothing, so events of independent things may arrive in any order
+// and any number of times. There is no clock, no I/O and no dependence on the
+// order of a map in here.
+//
+// # The three users
+//
+//   - The log service publishes with [Decide]: it computes from the registers
+//     that it read the messages of the one atomic batch. It works on a partial
+//     State; what it must read first comes back as a [*MissingError].
+//   - Replay and audit fold the whole log with [State.Fold].
+//   - An agent puts the registers it is sent with [State.Put]; newer wins.
+//
+// All three end in the same [Desired], which a test holds them to.
+//
+// # Sequences
+//
+// The sequence of an event is that of the first message of its batch, which
+// isn't known before it is stored. A zero in an epoch or a since therefore
+// stands for "this very event" and is resolved when a register is decoded.
+package projector
