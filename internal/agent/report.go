@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Paths of the agent's socket, which speaks HTTP with JSON answers.
+const (
+	PathStatus = "/status" // Status
+	PathRoutes = "/routes" // []Route; query: vrf, prefix (an address or a prefix, the longest match too)
+	PathPeers  = "/peers"  // []Peer
+	PathGuests = "/guests" // []Guest
+)
+
+// Status says whether a hypervisor is served as the log wants it.
+type Status struct {
+	Hypervisor string    `json:"hypervisor"`
+	Version    string    `json:"version"`
+	Started    time.Time `json:"started"`
+	Healthy    bool      `json:"healthy"`
+	// Problems says in words what is wrong and what to do, most urgent first.
+	Problems []string     `json:"problems,omitempty"`
+	Log      LogStatus    `json:"log"`
+	Kernel   KernelStatus `json:"kernel"`
+	BGP      BGPStatus    `json:"bgp"`
+	Guests   GuestCount   `json:"guests"`
+}
+
+// LogStatus is how the agent stands with the log.
+type LogStatus struct {
+	Connected   bool         `json:"connected"`
+	InSync      bool         `json:"in_sync"` // caught up once since the start
+	URL         string       `json:"url"`
+	Tick        uint64       `json:"tick"`         // sequence of the last tick of this hypervisor
+	NetworkTick uint64       `json:"network_tick"` // sequence of the last tick of the networks
+	Gaps        uint64       `json:"gaps"`
+	Snapshots   uint64       `json:"snapshots"`
+	LastError   string       `json:"last_error,omitempty"`
+	Quarantined []Quarantine `json:"quarantined,omitempty"`
+}
+
+// Quarantine is a message of the log that was put aside.
+type Quarantine struct {
+	Sequence uint64 `json:"sequence"`
+	Type     string `json:"type"`
+	Subject  string `json:"subject"`
+	Reason   string `json:"reason"`
+}
+
+// KernelStatus is how the kernel compares with what is desired.
+type KernelStatus struct {
+	Applied    time.Time      `json:"applied"`            // last successful comparison
+	Operations uint64         `json:"operations"`         // changes made since the start
+	AbsentTaps []string       `json:"absent_taps"`        // desired, and not on this host (yet)
+	Errors     []string       `json:"errors,omitempty"`   // of the last apply
+	Learned    map[string]int `json:"learned,omitempty"`  // learned routes in the kernel by VRF
+	NextHops   string         `json:"next_hops"`          // "objects" or "multipath", as probed
+	Problems   []string       `json:"problems,omitempty"` // what the log wants and can't be
+}
+
+// BGPStatus counts sessions and announcements.
+type BGPStatus struct {
+	Established int `json:"established"`
+	Configured  int `json:"configured"`
+	Announced   int `json:"announced"` // prefixes, over all VRFs
+}
+
+// GuestCount counts the guests of the hypervisor by its duty for them.
+type GuestCount struct {
+	Home       int `json:"home"`
+	Preparing  int `json:"preparing"`
+	Forwarding int `json:"forwarding"`
+}
+
+// Route is a prefix with every way to it.
+type Route struct {
+	VRF    string       `json:"vrf"`
+	Prefix netip.Prefix `json:"prefix"`
+	Local  *LocalRoute  `json:"local,omitempty"` // to a guest of this hypervisor; always wins
+	Paths  []Path       `json:"paths,omitempty"` // learned
+}
+
+// LocalRoute is the route to a guest's tap.
+type LocalRoute struct {
+	VM  string `json:"vm"`
+	Tap string `json:"tap"`
+}
+
+// Path is one learned path of a prefix.
+type Path struct {
+	Peer        string     `json:"peer"`
+	Plane       string     `json:"plane"`
+	Uplink      string     `json:"uplink"`
+	NextHop     netip.Addr `json:"next_hop"`
+	Preference  uint32     `json:"preference"`
+	ASPath      []uint32   `json:"as_path,omitempty"`
+	Communities []string   `json:"communities,omitempty"`
+	Chosen      bool       `json:"chosen"`
+	Stale       bool       `json:"stale,omitempty"`
+}
+
+// Peer is a BGP session.
+type Peer struct {
+	VRF       string    `json:"vrf"`
+	Plane     string    `json:"plane"`
+	Uplink    string    `json:"uplink"`
+	Address   string    `json:"address"`
+	AS        uint32    `json:"as"`
+	State     string    `json:"state"`
+	Since     time.Time `json:"since"`
+	HoldTime  float64   `json:"hold_time"` // seconds, as negotiated
+	Received  int       `json:"received"`  // prefixes
+	Announced int       `json:"announced"` // prefixes
+	Falls     uint64    `json:"falls"`
+	LastError string    `json:"last_error,omitempty"`
+}
+
+// Guest is a guest that this hypervisor has a duty for.
+type Guest struct {
+	VM         string           `json:"vm"`
+	Duty       string           `json:"duty"` // home, preparing, forwarding
+	Home       string           `json:"home"`
+	Epoch      uint64           `json:"epoch"`
+	Interfaces []GuestInterface `json:"interfaces"`
+}
+
+// GuestInterface is a guest's port with its addresses.
+type GuestInterface struct {
+	Tap       string         `json:"tap"`
+	Present   bool           `json:"present"` // the tap is on this host
+	MAC       string         `json:"mac"`
+	Network   string         `json:"network"`
+	VRF       string         `json:"vrf"`
+	Addresses []GuestAddress `json:"addresses"`
+}
+
+// GuestAddress is a prefix that a guest holds.
+type GuestAddress struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Role   string       `json:"role"`
+}
