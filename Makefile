@@ -1,0 +1,43 @@
+# hostroute. `make demo` and `make test` do all of their own set-up on a Debian machine, as root;
+# CONTRIBUTING.md says what the other targets are for.
+
+SHELL := /bin/bash
+export CGO_ENABLED := 0
+
+LAB      := bin/hostroute-lab
+DEFERRED := $(CURDIR)/.cache/deferred
+FUZZTIME ?= 30s
+
+.PHONY: all build setup test demo lint bench fuzz clean
+
+all: build
+
+build:
+	@go build -o bin/ ./cmd/hostroute
+	@go build -o $(LAB) ./internal/lab/labmain
+
+setup: build
+	@scripts/setup
+
+# First everything that this kernel can run, then in one boot of the VM the tests that need VRF, which the
+# first run has written down. Where the kernel has VRF they all run here, and may not be skipped.
+test: setup
+	@rm -f $(DEFERRED)
+	@if scripts/have-vrf; then export HOSTROUTE_REQUIRE_VRF=1; fi; \
+	  HOSTROUTE_DEFERRED_TESTS=$(DEFERRED) go test -count=1 ./...
+	@$(LAB) vm test --deferred $(DEFERRED)
+
+demo: setup
+	@bin/hostroute lab run first-light
+
+lint:
+	@scripts/lint
+
+bench: setup
+	@go test -run '^$$' -bench . -benchmem ./...
+
+fuzz:
+	@scripts/fuzz $(FUZZTIME)
+
+clean:
+	@rm -rf bin .cache
