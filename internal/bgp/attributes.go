@@ -47,6 +47,11 @@ var flagsOf = [256]int16{
 	attrLarge: flagOptional | flagTransitive,
 }
 
+// unitOf gives the size of one element of the attributes that are lists.
+var unitOf = [256]uint8{
+	attrCommunities: 4, attrClusterList: 4, attrExtended: 8, attrExtendedIPv6: 20, attrLarge: 12,
+}
+
 // defaultPreference stands for a LOCAL_PREF that is not there: on eBGP, where
 // it has no meaning, and from an iBGP peer that left it out.
 const defaultPreference = 100
@@ -83,7 +88,8 @@ func (d *Decoder) tolerate(withdraw bool, format string, args ...any) {
 // withdrawn (RFC 7606 section 4).
 func (d *Decoder) attributes(b []byte) (*attributeSet, error) {
 	d.u.Attributes = Attributes{localPref: defaultPreference}
-	seen, whole := new(attributeSet), len(b)
+	d.seen = attributeSet{}
+	seen, whole := &d.seen, len(b)
 	for len(b) > 0 {
 		header := 3
 		if b[0]&flagLength != 0 {
@@ -173,9 +179,7 @@ func (d *Decoder) routeAttribute(kind uint8, v []byte) {
 // 8092 section 5, RFC 6793 section 6).
 func (d *Decoder) otherAttribute(kind uint8, v []byte) {
 	a := &d.u.Attributes
-	unit := map[uint8]int{
-		attrCommunities: 4, attrClusterList: 4, attrExtended: 8, attrExtendedIPv6: 20, attrLarge: 12,
-	}[kind]
+	unit := int(unitOf[kind])
 	switch {
 	case kind == attrAtomic && len(v) != 0, kind == attrAggregator && len(v) != d.aggregatorSize():
 		d.tolerate(false, "attribute %d has %d bytes", kind, len(v))

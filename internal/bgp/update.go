@@ -63,6 +63,7 @@ type Decoder struct {
 
 	u       Update
 	buffers [4][]nlri
+	seen    attributeSet
 	aspath  []byte
 }
 
@@ -86,6 +87,10 @@ func (d *Decoder) Decode(body []byte) (*Update, error) {
 		return nil, err
 	}
 	d.complete(seen, len(nlri) > 0)
+	if u.Withdraw && len(nlri) == 0 && !seen.has(attrMPReach) {
+		// Nothing to withdraw was found: RFC 7606 section 5.2.
+		return nil, updateError(SubcodeMalformedAttributes, "%v, and no routes", u.Tolerated)
+	}
 	u.endOfRIB[IPv4] = len(body) == 4
 	return u, nil
 }

@@ -1,0 +1,198 @@
+package bgp
+
+import (
+	"slices"
+
+	"github.com/hostroute/hostroute/vrf"
+)
+
+// AppendChanges decides changed prefixes and appends those whose next hops are
+// not what was handed out last, until n were appended or none is left. What it
+// appends counts as written until Redo takes it back.
+func (r *RIB) AppendChanges(dst []vrf.Change, n int) []vrf.Change {
+	r.turn ^= 1 // so that neither family waits for the other
+	for _, f := range [...]Family{r.turn, r.turn ^ 1} {
+		t := r.tables[f]
+		for range shardCount {
+			if r.pending == 0 || n <= 0 {
+				return dst
+			}
+			s := &t.shards[r.cursor[f]]
+			if s.dirty > 0 {
+				before := len(dst)
+				dst = r.shardChanges(dst, t, s, n)
+				n -= len(dst) - before
+				if s.dirty > 0 {
+					break // full; go on here
+				}
+			}
+			r.cursor[f] = (r.cursor[f] + 1) % shardCount
+		}
+	}
+	return dst
+}
+
+func (r *RIB) shardChanges(dst []vrf.Change, t *table, s *shard, n int) []vrf.Change {
+	end := len(dst) + n
+	for i := 0; i < t.capacity(s) && s.dirty > 0 && len(dst) < end; {
+		row := t.row(s, i)
+		meta := &row[t.words]
+		if *meta&metaDirty == 0 {
+			i++
+			continue
+		}
+		*meta &^= metaDirty
+		s.dirty--
+		r.pending--
+		if set, changed := r.decide(t, row); changed {
+			dst = append(dst, vrf.Change{Prefix: t.rowKey(row).prefix(t.family), NextHops: r.sets.list[set].hops})
+		}
+		if t.empty(row) {
+			t.remove(s, i) // another row may stand here now
+		} else {
+			i++
+		}
+	}
+	if s.dirty == 0 {
+		t.shrink(s)
+	}
+	return dst
+}
+
+// decide computes the next hops of a row and stores them as installed.
+func (r *RIB) decide(t *table, row []uint32) (set uint32, changed bool) {
+	installed := &row[t.words+1]
+	set = r.choose(t, row)
+	switch *installed {
+	case set:
+		r.sets.release(set) // the reference that choose took
+		return set, false
+	case unknown:
+		r.failed--
+	default:
+		r.sets.release(*installed)
+	}
+	*installed = set
+	return set, true
+}
+
+// chooser remembers the last row's cells and what they came to: in a full
+// table neighbours in time have the same attributes.
+type chooser struct {
+	cells []uint32
+	freed [2]uint32 // attributes and sets: the memory is good while none went
+	set   uint32
+}
+
+// choose gives the set of next hops of a row, with a reference to it.
+func (r *RIB) choose(t *table, row []uint32) uint32 {
+	cells := row[t.words+2:]
+	c, plain := &r.chosen, t.width == 1
+	for i := 0; i < len(cells) && plain; i++ {
+		plain = cells[i]&cellMulti == 0
+	}
+	freed := [2]uint32{r.attrs.freed, r.sets.freed}
+	if plain && c.freed == freed && c.set != 0 && slices.Equal(c.cells, cells) {
+		r.sets.list[c.set].refs++
+		return c.set
+	}
+	set := r.sets.intern(r.best(t, row), r.limit)
+	if c.set = 0; plain {
+		c.cells, c.freed, c.set = append(c.cells[:0], cells...), freed, set
+	}
+	return set
+}
+
+// best gathers the next hops of all paths that are equally best.
+func (r *RIB) best(t *table, row []uint32) []vrf.NextHop {
+	r.members = r.members[:0]
+	var top *attr
+	var topStale bool
+	r.eachPath(t, row, func(source int, p path) {
+		a, stale := r.attrs.at(p.attr&cellID), p.attr&cellStale != 0
+		if !a.usable {
+			return
+		}
+		if top != nil {
+			order := rank(a, stale, top, topStale)
+			if order > 0 {
+				return
+			}
+			if order < 0 {
+				r.members = r.members[:0]
+			}
+		}
+		top, topStale = a, stale
+		r.members = append(r.members, vrf.NextHop{Gateway: a.nextHop, Uplink: r.sources[source].Uplink})
+	})
+	return r.members
+}
+
+// eachPath visits the paths of a row by session.
+func (r *RIB) eachPath(t *table, row []uint32, visit func(source int, p path)) {
+	for source := range r.sources {
+		cell := t.cell(row, source)
+		switch {
+		case cell[0] == 0:
+		case cell[0]&cellMulti != 0:
+			for _, p := range *r.multi.at(cell[0]) {
+				visit(source, p)
+			}
+		default:
+			visit(source, path{cell[0], pathID(cell)})
+		}
+	}
+}
+
+// rank orders two paths, the better one first (RFC 4271 section 9.1.2.2 up to
+// MED; RFC 9494 section 4.3 for stale ones). 0 means that both are used.
+func rank(a *attr, aStale bool, b *attr, bStale bool) int {
+	switch {
+	case aStale != bStale:
+		return less(bStale)
+	case a.localPref != b.localPref:
+		return less(a.localPref > b.localPref)
+	case a.length != b.length:
+		return less(a.length < b.length)
+	case a.origin != b.origin:
+		return less(a.origin < b.origin)
+	case a.med != b.med:
+		return less(a.med < b.med)
+	}
+	return 0
+}
+
+func less(yes bool) int {
+	if yes {
+		return -1
+	}
+	return 1
+}
+
+// Redo takes changes back that the writer could not write, or does not know to
+// have written. They stay on record until Retry, or an update of the prefix,
+// offers it again.
+func (r *RIB) Redo(changes []vrf.Change) {
+	for _, c := range changes {
+		f, k := FamilyOf(c.Prefix), keyOf(c.Prefix)
+		t := r.tables[f]
+		_, row := t.put(&k)
+		if installed := &row[t.words+1]; *installed != unknown {
+			r.sets.release(*installed)
+			*installed = unknown
+			r.failed++
+		}
+	}
+}
+
+// Retry offers again what Redo took back.
+func (r *RIB) Retry() *Walk {
+	if r.failed == 0 {
+		return &Walk{}
+	}
+	return r.walk(Families[:], func(t *table, s *shard, row []uint32) {
+		if row[t.words+1] == unknown {
+			r.touch(t, s, row)
+		}
+	})
+}

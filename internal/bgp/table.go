@@ -1,0 +1,234 @@
+package bgp
+
+import "math/bits"
+
+// A table is a hash table from prefixes to rows of 32-bit words:
+//
+//	address (1 or 4 words) | meta | installed | a cell per session …
+//
+// It is cut into shards that grow one at a time and by little, so that neither
+// the pause nor the memory of a growing table is ever that of the whole.
+// Within a shard rows are found by linear probing from a place that the hash
+// gives; a row that goes closes its gap, so that there are no tombstones.
+type table struct {
+	family Family
+	words  int // of the address
+	cells  int // number of sessions
+	width  int // words of a cell: 1, or 2 with path identifiers
+	stride int
+	seed   [2]uint64
+	used   int
+	shards [shardCount]shard
+}
+
+type shard struct {
+	rows        []uint32
+	used, dirty int32
+}
+
+const (
+	shardBits  = 10
+	shardCount = 1 << shardBits
+	firstRows  = 8
+
+	// The meta word of a row that exists is its prefix length + 1, and a flag.
+	metaLength = 0xff
+	metaDirty  = 0x100
+)
+
+func newTable(f Family, cells int, seed [2]uint64) *table {
+	t := &table{family: f, words: f.words(), cells: cells, seed: seed}
+	t.setWidth(1)
+	return t
+}
+
+func (t *table) setWidth(width int) {
+	t.width = width
+	t.stride = t.words + 2 + t.cells*width
+}
+
+// hash mixes well enough that sequential addresses spread like random ones,
+// and with a seed that nobody outside knows.
+func (t *table) hash(k *key) uint64 {
+	const a, b = 0x9e3779b97f4a7c15, 0xd6e8feb86659fd93
+	hi, lo := bits.Mul64(uint64(k.w[0])<<32|uint64(k.w[1])^t.seed[0]^a, uint64(k.w[2])<<32|uint64(k.w[3])^t.seed[1]^b)
+	hi, lo = bits.Mul64(hi^lo^t.seed[0], uint64(k.n)^t.seed[1]^b)
+	return hi ^ lo
+}
+
+func (t *table) capacity(s *shard) int { return len(s.rows) / t.stride }
+
+func (t *table) row(s *shard, i int) []uint32 {
+	return s.rows[i*t.stride : (i+1)*t.stride : (i+1)*t.stride]
+}
+
+func (t *table) meta(s *shard, i int) *uint32 { return &s.rows[i*t.stride+t.words] }
+
+// rowKey reads the key of a row that exists.
+func (t *table) rowKey(row []uint32) key {
+	k := key{n: uint8(row[t.words]&metaLength) - 1}
+	copy(k.w[:], row[:t.words])
+	return k
+}
+
+func home(hash uint64, capacity int) int {
+	return int(uint64(uint32(hash)) * uint64(capacity) >> 32)
+}
+
+// find gives the place of a key: where it is, or the free row where it goes.
+func (t *table) find(s *shard, hash uint64, k *key) (place int, ok bool) {
+	n := t.capacity(s)
+	if n == 0 {
+		return 0, false
+	}
+	for i := home(hash, n); ; i++ {
+		if i == n {
+			i = 0
+		}
+		row := s.rows[i*t.stride : (i+1)*t.stride]
+		meta := row[t.words]
+		if meta == 0 {
+			return i, false
+		}
+		if uint8(meta&metaLength)-1 == k.n && row[0] == k.w[0] &&
+			(t.words == 1 || row[1] == k.w[1] && row[2] == k.w[2] && row[3] == k.w[3]) {
+			return i, true
+		}
+	}
+}
+
+// get gives the row of a key, or nil.
+func (t *table) get(k *key) (*shard, []uint32) {
+	h := t.hash(k)
+	s := &t.shards[h>>(64-shardBits)]
+	if i, ok := t.find(s, h, k); ok {
+		return s, t.row(s, i)
+	}
+	return s, nil
+}
+
+// put gives the row of a key, made if need be.
+func (t *table) put(k *key) (*shard, []uint32) {
+	h := t.hash(k)
+	s := &t.shards[h>>(64-shardBits)]
+	i, ok := t.find(s, h, k)
+	if ok {
+		return s, t.row(s, i)
+	}
+	if n := t.capacity(s); int(s.used)+1 > n-n/5 {
+		t.resize(s, max(firstRows, n+n/4))
+		i, _ = t.find(s, h, k)
+	}
+	row := t.row(s, i)
+	copy(row, k.w[:t.words])
+	row[t.words] = uint32(k.n) + 1
+	s.used++
+	t.used++
+	return s, row
+}
+
+// resize gives a shard another number of rows.
+func (t *table) resize(s *shard, n int) {
+	old := s.rows
+	s.rows = make([]uint32, n*t.stride)
+	for ; len(old) > 0; old = old[t.stride:] {
+		if old[t.words] != 0 {
+			t.place(s, old[:t.stride])
+		}
+	}
+}
+
+func (t *table) place(s *shard, row []uint32) {
+	k := t.rowKey(row)
+	i, _ := t.find(s, t.hash(&k), &k)
+	copy(t.row(s, i), row)
+}
+
+// remove takes the row at a place out and closes the gap. Rows only ever move
+// back towards the gap: who scans upwards and looks at this place once more
+// misses none.
+func (t *table) remove(s *shard, gap int) {
+	n := t.capacity(s)
+	if *t.meta(s, gap)&metaDirty != 0 {
+		s.dirty--
+	}
+	for i := gap; ; {
+		if i++; i == n {
+			i = 0
+		}
+		row := t.row(s, i)
+		if row[t.words] == 0 {
+			break
+		}
+		k := t.rowKey(row)
+		if h := home(t.hash(&k), n); (i-h+n)%n >= (i-gap+n)%n {
+			copy(t.row(s, gap), row)
+			gap = i
+		}
+	}
+	clear(t.row(s, gap))
+	s.used--
+	t.used--
+}
+
+// shrink gives memory back after many rows went.
+func (t *table) shrink(s *shard) {
+	n := t.capacity(s)
+	switch {
+	case s.used == 0 && n > 0:
+		s.rows = nil
+	case n > 4*firstRows && int(s.used) < n/4:
+		t.resize(s, int(s.used)*3/2+firstRows)
+	}
+}
+
+// widen gives every cell room for a path identifier.
+func (t *table) widen() {
+	if t.width == 2 {
+		return
+	}
+	narrow, from := t.stride, t.words+2
+	t.setWidth(2)
+	for i := range t.shards {
+		s := &t.shards[i]
+		n := len(s.rows) / narrow
+		rows := make([]uint32, n*t.stride)
+		for j := range n {
+			old, row := s.rows[j*narrow:(j+1)*narrow], rows[j*t.stride:]
+			copy(row, old[:from])
+			for c := range t.cells {
+				row[from+2*c] = old[from+c]
+			}
+		}
+		if n > 0 {
+			s.rows = rows
+		}
+	}
+}
+
+// touch marks a row as changed.
+func (t *table) touch(s *shard, row []uint32) {
+	if row[t.words]&metaDirty == 0 {
+		row[t.words] |= metaDirty
+		s.dirty++
+	}
+}
+
+// cell gives the words of a session's cell.
+func (t *table) cell(row []uint32, source int) []uint32 {
+	at := t.words + 2 + source*t.width
+	return row[at : at+t.width : at+t.width]
+}
+
+// empty tells a row that holds no path and of which nothing is installed.
+func (t *table) empty(row []uint32) bool {
+	if row[t.words+1] != 0 {
+		return false
+	}
+	for c := range t.cells {
+		if row[t.words+2+c*t.width] != 0 {
+			return false
+		}
+	}
+	return true
+}
