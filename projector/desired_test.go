@@ -1,0 +1,88 @@
+package projector
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/vrf"
+)
+
+func publish(t *testing.T, s *State, seq uint64, data events.Data) {
+	t.Helper()
+	d, err := Decide(s, events.Event{Data: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apply(Record{Sequence: seq, Event: d.Event}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMove follows one guest with a host address and a /64 from its home
+// through the preparation to its new home.
+func TestMove(t *testing.T) {
+	s := New()
+	publish(t, s, 1, &events.HypervisorRegistered{Hypervisor: "hv1"})
+	publish(t, s, 2, &events.HypervisorRegistered{Hypervisor: "hv2"})
+	publish(t, s, 3, network("web"))
+	publish(t, s, 4, &events.VMCreated{VM: "a", Hypervisor: "hv1", Interfaces: []events.Interface{{Tap: "tap1", MAC: mac(7), Network: "web"}}})
+	publish(t, s, 5, &events.IPAssigned{Prefix: prefix("203.0.113.10"), VM: "a"})
+	publish(t, s, 6, &events.IPAssigned{Prefix: prefix("2001:db8:0:1::/64"), VM: "a"})
+
+	v4, v6 := netip.MustParsePrefix("203.0.113.10/32"), netip.MustParsePrefix("2001:db8:0:1::/64")
+	local := netip.MustParseAddr("fe80::ff:fe00:7")
+	prepared := vrf.Tap{Name: "tap1", VRF: "public", Gateways: []netip.Addr{netip.MustParseAddr("203.0.113.1")},
+		Neighbours: []vrf.Neighbour{{Address: v4.Addr(), MAC: mac(7).Octets}, {Address: local, MAC: mac(7).Octets}}}
+	served := prepared
+	served.Routes = []vrf.Route{{Prefix: v4}, {Prefix: v6, Via: local}}
+	announced := func(preference uint32) []bgp.Announcement {
+		return []bgp.Announcement{{VRF: "public", Prefix: v4, Preference: preference}, {VRF: "public", Prefix: v6, Preference: preference}}
+	}
+	nothing := Host{}
+	want := func(hv string, h Host) {
+		t.Helper()
+		if diff := cmp.Diff(h, Desired(s, hv), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s:\n%s", hv, diff)
+		}
+	}
+	want("hv1", Host{Taps: []vrf.Tap{served}, Announcements: announced(100)})
+	want("hv2", nothing)
+
+	publish(t, s, 7, &events.VMMigrationStarted{VM: "a", To: "hv2", Taps: []string{"tap9"}})
+	prepared.Name = "tap9"
+	want("hv2", Host{Taps: []vrf.Tap{prepared}})
+
+	publish(t, s, 8, &events.VMMigrated{VM: "a", To: "hv2"})
+	served.Name = "tap9"
+	want("hv1", nothing)
+	want("hv2", Host{Taps: []vrf.Tap{served}, Announcements: announced(100)})
+	if g := s.Guest("a"); g.Epoch != 8 || g.Duty("hv1") != DutyForward {
+		t.Errorf("epoch %d, duty of the old home %q", g.Epoch, g.Duty("hv1"))
+	}
+
+	publish(t, s, 9, &events.HypervisorDrained{Hypervisor: "hv2"})
+	want("hv2", Host{Taps: []vrf.Tap{served}, Announcements: announced(50)})
+	publish(t, s, 10, &events.HypervisorFenced{Hypervisor: "hv2"})
+	want("hv2", Host{Taps: []vrf.Tap{served}})
+	publish(t, s, 11, &events.VMDeleted{VM: "a"})
+	want("hv2", nothing)
+}
+
+// TestTapOfTwoGuests keeps the guest that was homed first where the log gives
+// one tap to two of them, and says so.
+func TestTapOfTwoGuests(t *testing.T) {
+	s := New()
+	publish(t, s, 1, &events.HypervisorRegistered{Hypervisor: "hv1"})
+	publish(t, s, 2, network("web"))
+	for i, name := range []string{"b", "a"} {
+		publish(t, s, uint64(3+i), &events.VMCreated{VM: name, Hypervisor: "hv1", Interfaces: []events.Interface{{Tap: "tap1", MAC: mac(byte(i + 1)), Network: "web"}}})
+	}
+	h := Desired(s, "hv1")
+	if len(h.Taps) != 1 || len(h.Problems) != 1 || h.Problems[0] != (Problem{VM: "a", Tap: "tap1", Reason: `guest "b" has this tap already`}) {
+		t.Errorf("taps %+v, problems %+v", h.Taps, h.Problems)
+	}
+}
