@@ -20,6 +20,10 @@ const (
 // guest that moves needs no ARP or ND refresh.
 var TapMAC = [6]byte{0xee, 0xee, 0xee, 0xee, 0xee, 0x01}
 
+// TapGroup is the link group of every tap. The anti-spoof filter matches it,
+// and a restarted agent recognises by it the taps that it once managed.
+const TapGroup = 100
+
 // Host is the desired kernel state of one hypervisor, learned routes apart.
 type Host struct {
 	VRFs    []VRF
@@ -31,6 +35,10 @@ type Host struct {
 type VRF struct {
 	Name  string
 	Table uint32
+	// NoDevice: only the table is ours, the rules that lead to it are somebody
+	// else's. It serves kernels without VRF; nothing is enslaved then, and
+	// nothing separates the guests from the host but those rules.
+	NoDevice bool
 }
 
 // Uplink is the hypervisor's port into a plane, enslaved to a VRF.

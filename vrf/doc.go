@@ -1,0 +1,64 @@
+// Package vrf decides what the kernel of a hypervisor must be told: VRF
+// devices, rules, uplinks, taps, guests' routes and neighbours by a plan, and
+// learned routes by a FIB. It does no I/O itself; vrf/kernel does, and vrf/fake
+// stands in for the kernel in tests.
+//
+// # The plan
+//
+// Plan compares a desired Host with the Actual kernel and gives operations in
+// an order that never leaves a guest less protected than before: the rule for
+// local addresses is added at its new place before it is deleted at the old
+// one, a table has its last resort before anything is enslaved to its VRF, a
+// tap is in its group and strict before it is in its VRF, addresses are added
+// before others are removed. Executed without failure, a plan leaves nothing
+// for a second one. Run executes: what fails stops only what depends on it and
+// is found again by the next plan, so there is no state of retries anywhere.
+//
+// # What is ours
+//
+// Routes and rules of protocol 201, and addresses of protocol 201 (IFA_PROTO,
+// Linux 5.18). Older kernels keep no protocol with an address; there an
+// address is taken for ours by its shape, a /32 of scope link or fe80::1/64,
+// and only on a link in the group of the taps; other addresses, those of the
+// uplinks among them, are then never removed. Permanent neighbours are ours on
+// the taps, all of them. A tap that is no longer desired is recognised by its
+// link group, also by an agent that never knew it: it loses what is ours, goes
+// down, leaves its VRF, and stays in the group, where the anti-spoof filter
+// drops what it sends. Sysctls have no owner and are never set back.
+//
+// VRF devices that are not desired stay: a device carries no mark of who made
+// it, and deleting one takes its ports' traffic with it. Learned routes in
+// their tables stay as well.
+//
+// Without Options.Sweep nothing is removed, apart from what is in the way of
+// something desired.
+//
+// # The FIB
+//
+// Every distinct set of next hops is one next-hop group, also a set of one,
+// and every learned route refers to a group. Members are one per gateway and
+// uplink. So the number of routes never matters when a link or plane is lost:
+// members are pointed elsewhere or groups shrink. The kernel's own part in
+// this is harsh, it deletes members whose link loses the carrier, and with the
+// last member of a group all its routes, and brings nothing back; so Repair
+// compares instead of remembering, and may be called at any time.
+//
+// Next hops belong to the namespace, not to a VRF. Ids tell their VRF
+// (201ssnnnnn, ss the VRF's slot), and a change that leaves through another
+// VRF's uplink is refused. Where next-hop objects are missing, found by asking
+// for them, routes carry their next hops, and the loss of a link rewrites them.
+//
+// A route that is not known to be ours is added exclusively: the kernel's
+// replace would take anybody's route with the same prefix and metric. Only
+// what the FIB wrote or adopted is replaced.
+//
+// After a restart Adopt reads what is there, learning it again writes nothing,
+// and Sweep removes what was not learned again.
+//
+// # Goroutines, failure, tests
+//
+// None; everything is called and returns, and nothing is safe for concurrent
+// use. Errors name the thing and wrap the cause; see errors.go. The tests go
+// from random states to random states on the fake, whose bad manners are the
+// kernel's, and package conformance runs one body on the fake and the kernel.
+package vrf

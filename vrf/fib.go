@@ -1,0 +1,346 @@
+package vrf
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// FIB brings learned routes into the tables of VRFs and keeps them there. It
+// is a state machine over a Dataplane: it starts nothing, and it is not safe
+// for concurrent use.
+type FIB struct {
+	plane   Dataplane
+	vrfs    map[string]*fibVRF
+	uplinks map[string]*fibUplink
+	objects bool
+	known   bool // the state was read once
+}
+
+type fibVRF struct {
+	VRF
+	hops   *hopTable
+	routes shadow
+	// dirty has the routes whose last write failed, so that it is not known
+	// what the kernel has. They are added, or deleted, never replaced.
+	dirty map[netip.Prefix]struct{}
+	batch []RouteWrite
+	staged
+}
+
+type fibUplink struct {
+	Uplink
+	index int
+	ready bool // exists, in its VRF, with carrier
+	down  bool // told so: its plane is lost
+}
+
+// The value of a route in the shadow is the index of its set and these flags.
+const (
+	unconfirmed = 1 << 31 // found in the kernel, not yet learned again
+	pending     = 1 << 30 // its first write is in the batch
+	setMask     = pending - 1
+)
+
+// batchRoutes is how many routes one send carries. Between 64 and 512 the
+// kernel is as fast as it gets, and an error costs the least.
+const batchRoutes = 256
+
+// NewFIB makes the FIB of these VRFs. Call Adopt before anything else.
+func NewFIB(plane Dataplane, vrfs []VRF, uplinks []Uplink) *FIB {
+	f := &FIB{plane: plane, vrfs: map[string]*fibVRF{}, uplinks: map[string]*fibUplink{}}
+	slot := assignSlots(vrfs)
+	for _, v := range vrfs {
+		f.vrfs[v.Name] = &fibVRF{VRF: v, hops: newHopTable(slot[v.Name]), dirty: map[netip.Prefix]struct{}{}}
+	}
+	for _, u := range uplinks {
+		f.uplinks[u.Name] = &fibUplink{Uplink: u}
+	}
+	return f
+}
+
+// Apply brings changes of a VRF's learned routes into the kernel. What the
+// kernel has already is not written. A change that can't be done is reported
+// and leaves the others alone; Repair tries again what the kernel refused.
+func (f *FIB) Apply(ctx context.Context, vrf string, changes []Change) error {
+	v, err := f.vrf(ctx, vrf)
+	if err != nil {
+		return err
+	}
+	var errs errorList
+	v.begin()
+	for _, c := range changes {
+		if v.full() {
+			errs.add(f.flush(ctx, v))
+		}
+		if err := ctx.Err(); err != nil {
+			errs.add(err)
+			break
+		}
+		if err := f.stage(ctx, v, c); err != nil {
+			errs.add(fmt.Errorf("route %s in %s: %w", c.Prefix, vrf, err))
+		}
+	}
+	// What is staged is in the shadow already, so it is flushed in any case,
+	// and at least marked dirty.
+	errs.add(f.flush(ctx, v))
+	errs.add(f.collect(ctx, v))
+	return errs.join()
+}
+
+func (f *FIB) vrf(ctx context.Context, name string) (*fibVRF, error) {
+	v := f.vrfs[name]
+	if v == nil {
+		return nil, fmt.Errorf("%q: %w", name, ErrUnknownVRF)
+	}
+	if f.known {
+		return v, nil
+	}
+	_, err := f.readState(ctx)
+	return v, err
+}
+
+// staged is the batch being built, and the sets seen in this Apply by the
+// identity of their slice, which changes share.
+type staged struct {
+	changes  []stagedRoute
+	newSets  []uint32
+	bySlice  map[*NextHop]sliceSet
+	conflict bool // the next change is about a route in the batch
+}
+
+type sliceSet struct {
+	length int
+	set    uint32
+}
+
+type stagedRoute struct {
+	prefix netip.Prefix
+	set    uint32 // 0: withdrawn
+	verb   Verb
+}
+
+func (s *staged) begin()     { s.bySlice = map[*NextHop]sliceSet{} }
+func (s *staged) full() bool { return len(s.changes) >= batchRoutes }
+
+// stage puts a change into the shadow and the batch.
+func (f *FIB) stage(ctx context.Context, v *fibVRF, c Change) error {
+	set, err := f.setOf(v, c)
+	if err != nil {
+		return err
+	}
+	value, had := v.routes.get(c.Prefix)
+	if had && value&pending != 0 {
+		err = f.flush(ctx, v) // its first write may fail, and then this one is another
+		value, had = v.routes.get(c.Prefix)
+	}
+	_, isDirty := v.dirty[c.Prefix]
+	old := value & setMask
+	switch {
+	case set == 0 && !had && !isDirty:
+		return err
+	case had && old == set && set != 0 && !isDirty:
+		v.routes.set(c.Prefix, set) // confirmed
+		return err
+	}
+	verb, mark := Replace, uint32(0)
+	if isDirty || !had {
+		verb, mark = Add, pending
+	}
+	if set == 0 {
+		v.routes.delete(c.Prefix)
+		verb = Delete
+	} else {
+		v.routes.set(c.Prefix, set|mark)
+		v.hops.ref(set)
+	}
+	v.hops.unref(old)
+	v.changes = append(v.changes, stagedRoute{c.Prefix, set, verb})
+	return err
+}
+
+// setOf finds the set of a change's next hops and refuses what the kernel
+// would do wrong in silence.
+func (f *FIB) setOf(v *fibVRF, c Change) (uint32, error) {
+	if !c.Prefix.IsValid() || c.Prefix != c.Prefix.Masked() || c.Prefix.Addr().Is4In6() {
+		return 0, errors.New("not a prefix: write it without host bits")
+	}
+	if len(c.NextHops) == 0 {
+		return 0, nil
+	}
+	first := &c.NextHops[0]
+	seen, ok := v.bySlice[first]
+	if !ok || seen.length != len(c.NextHops) {
+		set, err := f.internHops(v, c.NextHops)
+		if err != nil {
+			return 0, err
+		}
+		seen = sliceSet{len(c.NextHops), set}
+		v.bySlice[first] = seen
+	}
+	if c.Prefix.Addr().Is6() && v.hops.hasIPv4(seen.set) {
+		return 0, ErrFamily
+	}
+	return seen.set, nil
+}
+
+func (f *FIB) internHops(v *fibVRF, hops []NextHop) (uint32, error) {
+	for _, h := range hops {
+		u := f.uplinks[h.Uplink]
+		if u == nil || u.VRF != v.Name {
+			return 0, fmt.Errorf("%s on %s: %w", h.Gateway, h.Uplink, ErrMixedVRF)
+		}
+		if !h.Gateway.IsValid() || h.Gateway.Is4In6() || h.Gateway.Zone() != "" || h.Gateway.IsUnspecified() {
+			return 0, fmt.Errorf("gateway %s on %s: not an address of a router", h.Gateway, h.Uplink)
+		}
+	}
+	set, err := v.hops.intern(hops)
+	if err == nil && !v.hops.sets[set].tried {
+		v.newSets = append(v.newSets, set)
+	}
+	return set, err
+}
+
+func (t *hopTable) hasIPv4(set uint32) bool {
+	return slices.ContainsFunc(t.sets[set].members, func(m uint32) bool { return t.members[m].hop.Gateway.Is4() })
+}
+
+// flush makes the next hops that the batch needs and writes the batch.
+func (f *FIB) flush(ctx context.Context, v *fibVRF) error {
+	if len(v.changes) == 0 {
+		return nil
+	}
+	var errs errorList
+	if len(v.newSets) > 0 {
+		errs.add(f.settle(ctx, v, v.newSets))
+		v.newSets = v.newSets[:0]
+	}
+	v.batch = v.batch[:0]
+	for _, s := range v.changes {
+		v.batch = append(v.batch, v.write(s.prefix, s.set, s.verb))
+	}
+	errs.add(f.write(ctx, v))
+	for _, s := range v.changes {
+		if value, ok := v.routes.get(s.prefix); ok && value&pending != 0 {
+			v.routes.set(s.prefix, value&^pending)
+		}
+	}
+	v.changes = v.changes[:0]
+	return errs.join()
+}
+
+// write is the message that gives a route its set. A set none of whose links
+// works has no group, and the route is not in the kernel until it has.
+func (v *fibVRF) write(prefix netip.Prefix, set uint32, verb Verb) RouteWrite {
+	w := RouteWrite{Prefix: prefix, Table: v.Table, Verb: verb}
+	s := &v.hops.sets[set]
+	switch {
+	case set == 0 || verb == Delete || !s.ready():
+		w.Verb = Delete
+	case s.group != nil:
+		w.NextHopID = groupID(v.hops.slot, set)
+	default:
+		w.Hops = s.hops
+	}
+	return w
+}
+
+// write writes the batch and books what failed as dirty. A route that we
+// never wrote may stand in the kernel from a run that was not adopted: then
+// it goes away by a delete that can only hit ours, and is added again.
+func (f *FIB) write(ctx context.Context, v *fibVRF) error {
+	var errs errorList
+	var again []RouteWrite
+	failed := map[int]bool{}
+	err := f.plane.WriteRoutes(ctx, v.batch, func(i int, err error) {
+		w := v.batch[i]
+		failed[i] = true
+		if w.Verb == Add && errors.Is(err, ErrExists) {
+			again = append(again, w)
+			return
+		}
+		v.fail(&errs, w, err)
+	})
+	if err != nil {
+		for _, w := range v.batch {
+			v.dirty[w.Prefix] = struct{}{}
+		}
+		return fmt.Errorf("writing %d routes into %s: %w", len(v.batch), v.Name, err)
+	}
+	if len(v.dirty) > 0 {
+		for i, w := range v.batch {
+			if !failed[i] {
+				delete(v.dirty, w.Prefix)
+			}
+		}
+	}
+	errs.add(f.addAgain(ctx, v, again))
+	return errs.join()
+}
+
+func (v *fibVRF) fail(errs *errorList, w RouteWrite, err error) {
+	v.dirty[w.Prefix] = struct{}{}
+	errs.add(fmt.Errorf("route %s in %s: %w", w.Prefix, v.Name, err))
+}
+
+func (f *FIB) addAgain(ctx context.Context, v *fibVRF, writes []RouteWrite) error {
+	if len(writes) == 0 {
+		return nil
+	}
+	pairs := make([]RouteWrite, 0, 2*len(writes))
+	for _, w := range writes {
+		pairs = append(pairs, RouteWrite{Prefix: w.Prefix, Table: w.Table, Verb: Delete}, w)
+		delete(v.dirty, w.Prefix)
+	}
+	var errs errorList
+	err := f.plane.WriteRoutes(ctx, pairs, func(i int, err error) { v.fail(&errs, pairs[i|1], err) })
+	if err != nil {
+		for _, w := range writes {
+			v.dirty[w.Prefix] = struct{}{}
+		}
+		errs.add(err)
+	}
+	return errs.join()
+}
+
+// collect removes next hops that nothing refers to any more.
+func (f *FIB) collect(ctx context.Context, v *fibVRF) error {
+	return f.writeNextHops(ctx, v.hops.collect(), nil)
+}
+
+// errorList joins errors and keeps a flood of equal ones short.
+type errorList struct {
+	errs []error
+	more int
+}
+
+const maxErrors = 16
+
+func (l *errorList) add(err error) {
+	switch {
+	case err == nil:
+	case len(l.errs) < maxErrors:
+		l.errs = append(l.errs, err)
+	default:
+		l.more++
+	}
+}
+
+func (l *errorList) join() error {
+	if l.more > 0 {
+		return errors.Join(append(l.errs, fmt.Errorf("and %d more errors", l.more))...)
+	}
+	return errors.Join(l.errs...)
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,397 @@
+package vrf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// UplinkChanged tells the FIB that the plane behind an uplink is lost or back,
+// by BFD or by carrier. Where all sets that hold a lost member share a member
+// that lives, the lost one is pointed at that one's gateway: one message for
+// each member, whatever the number of routes, and no flow on the living plane
+// moves. Elsewhere the groups shrink. A set with no living member keeps what
+// it has: the log of what was learned says nothing better.
+func (f *FIB) UplinkChanged(ctx context.Context, uplink string, up bool) error {
+	u := f.uplinks[uplink]
+	if u == nil {
+		return fmt.Errorf("uplink %s: not one of the FIB's", uplink)
+	}
+	u.down = !up
+	return f.Repair(ctx)
+}
+
+// Repair compares the kernel's next hops with what they must be and mends
+// them: the kernel deletes a member when its link loses the carrier, deletes a
+// group with its last member, flushes the routes of that group, and restores
+// nothing. Then it tries again what failed before. It is cheap where nothing
+// is wrong, and is called whenever a link or a next hop changed.
+func (f *FIB) Repair(ctx context.Context) error {
+	state, err := f.readState(ctx)
+	if err != nil {
+		return err
+	}
+	var errs errorList
+	actual := map[uint32]NextHopObject{}
+	for _, o := range state.NextHops {
+		if o.Protocol == Protocol {
+			actual[o.ID] = o
+		}
+	}
+	for _, name := range sortedKeys(f.vrfs) {
+		v := f.vrfs[name]
+		if f.objects {
+			v.hops.observe(actual)
+		}
+		errs.add(f.settle(ctx, v, v.hops.every()))
+		errs.add(f.rewrite(ctx, v))
+		errs.add(f.retry(ctx, v))
+	}
+	return errs.join()
+}
+
+func (f *FIB) readState(ctx context.Context) (State, error) {
+	state, err := f.plane.State(ctx, sortedKeys(f.uplinks))
+	if err != nil {
+		return state, fmt.Errorf("reading next hops: %w", err)
+	}
+	f.objects, f.known = state.Objects, true
+	for name, u := range f.uplinks {
+		port, exists := state.Ports[name]
+		master := u.VRF
+		if v := f.vrfs[u.VRF]; v == nil || v.NoDevice {
+			master = port.Master
+		}
+		// A member on a link that is not in its VRF would be looked up in the
+		// main table.
+		u.index, u.ready = port.Index, exists && port.Running && port.Master == master
+	}
+	return state, nil
+}
+
+// observe books what the kernel has.
+func (t *hopTable) observe(actual map[uint32]NextHopObject) {
+	for i := range t.members {
+		m := &t.members[i]
+		m.at = Hop{}
+		if o, ok := actual[memberID(t.slot, uint32(i))]; ok && i > 0 {
+			m.at = o.Hop
+		}
+	}
+	for i := 1; i < len(t.sets); i++ {
+		s := &t.sets[i]
+		s.group = nil
+		if o, ok := actual[groupID(t.slot, uint32(i))]; ok {
+			s.group = t.groupOf(o)
+		}
+	}
+}
+
+// groupOf translates a kernel's group. A member that is not of this VRF
+// becomes 0, so that the group is never mistaken for a right one.
+func (t *hopTable) groupOf(o NextHopObject) []uint32 {
+	group := make([]uint32, 0, len(o.Group))
+	for _, id := range o.Group {
+		slot, isGroup, i := splitID(id)
+		if !OwnNextHop(id) || isGroup || slot != t.slot || int(i) >= len(t.members) {
+			i = 0
+		}
+		group = append(group, i)
+	}
+	slices.Sort(group)
+	return group
+}
+
+func (t *hopTable) every() []uint32 {
+	all := make([]uint32, 0, len(t.sets))
+	for i := range t.sets {
+		if t.sets[i].members != nil {
+			all = append(all, uint32(i))
+		}
+	}
+	return all
+}
+
+// settle makes the members and groups of these sets what they must be.
+func (f *FIB) settle(ctx context.Context, v *fibVRF, sets []uint32) error {
+	t := v.hops
+	if f.anyDead(v) {
+		sets = t.every() // a new set may end what allowed a substitution
+	}
+	var errs errorList
+	subs := f.substitutes(v)
+	if f.objects {
+		errs.add(f.settleMembers(ctx, v, sets, subs))
+	}
+	var ops []NextHopOp
+	var changed []uint32
+	lists := map[uint32][]uint32{}
+	for _, i := range sets {
+		s := &t.sets[i]
+		if s.members == nil {
+			continue
+		}
+		list := f.living(v, s)
+		if !f.objects {
+			f.settlePlain(v, s, list)
+			continue
+		}
+		if len(list) == 0 || slices.Equal(list, s.group) {
+			continue
+		}
+		lists[i] = list
+		changed = append(changed, i)
+		ops = append(ops, NextHopOp{Object: t.groupObject(i, list), Replace: s.group != nil})
+	}
+	errs.add(f.writeNextHops(ctx, ops, func(n int) {
+		s := &t.sets[changed[n]]
+		s.stale = s.stale || s.group == nil && s.tried
+		s.group = lists[changed[n]]
+	}))
+	for _, i := range sets {
+		t.sets[i].tried = true
+	}
+	return errs.join()
+}
+
+func (t *hopTable) groupObject(set uint32, members []uint32) NextHopObject {
+	o := NextHopObject{ID: groupID(t.slot, set), Protocol: Protocol}
+	for _, m := range members {
+		o.Group = append(o.Group, memberID(t.slot, m))
+	}
+	return o
+}
+
+func (f *FIB) settlePlain(v *fibVRF, s *hopSet, list []uint32) {
+	var hops []Hop
+	for _, m := range list {
+		hops = append(hops, f.own(v, m))
+	}
+	if !slices.Equal(hops, s.hops) {
+		s.hops, s.stale = hops, s.stale || s.tried
+	}
+}
+
+// own is where a member points when nothing is wrong.
+func (f *FIB) own(v *fibVRF, m uint32) Hop {
+	hop := v.hops.members[m].hop
+	return Hop{hop.Gateway, f.uplinks[hop.Uplink].index}
+}
+
+func (f *FIB) uplinkOf(v *fibVRF, m uint32) *fibUplink {
+	return f.uplinks[v.hops.members[m].hop.Uplink]
+}
+
+func (f *FIB) dead(v *fibVRF, m uint32) bool {
+	u := f.uplinkOf(v, m)
+	return u.down || !u.ready
+}
+
+func (f *FIB) anyDead(v *fibVRF) bool {
+	for _, u := range f.uplinks {
+		if u.VRF == v.Name && (u.down || !u.ready) {
+			return true
+		}
+	}
+	return false
+}
+
+// substitutes finds, for each dead member, a living one that is in every set
+// that has the dead one: whatever is routed to the one may go to the other.
+func (f *FIB) substitutes(v *fibVRF) map[uint32]uint32 {
+	if !f.objects || !f.anyDead(v) {
+		return nil
+	}
+	common := map[uint32][]uint32{}
+	for i := range v.hops.sets {
+		var dead, alive []uint32
+		for _, m := range v.hops.sets[i].members {
+			if f.dead(v, m) {
+				dead = append(dead, m)
+			} else {
+				alive = append(alive, m)
+			}
+		}
+		for _, m := range dead {
+			if c, seen := common[m]; seen {
+				common[m] = intersection(c, alive)
+			} else {
+				common[m] = alive
+			}
+		}
+	}
+	subs := map[uint32]uint32{}
+	for m, c := range common {
+		if len(c) > 0 {
+			subs[m] = c[0]
+		}
+	}
+	return subs
+}
+
+func intersection(a, b []uint32) []uint32 {
+	var both []uint32
+	for _, x := range a {
+		if slices.Contains(b, x) {
+			both = append(both, x)
+		}
+	}
+	return both
+}
+
+// settleMembers brings the members of the sets to where they must point.
+func (f *FIB) settleMembers(ctx context.Context, v *fibVRF, sets []uint32, subs map[uint32]uint32) error {
+	t := v.hops
+	var ops []NextHopOp
+	var who []uint32
+	seen := map[uint32]bool{}
+	for _, i := range sets {
+		for _, m := range t.sets[i].members {
+			if seen[m] {
+				continue
+			}
+			seen[m] = true
+			if op, ok := f.memberOp(v, m, subs); ok {
+				ops, who = append(ops, op), append(who, m)
+			}
+		}
+	}
+	return f.writeNextHops(ctx, ops, func(n int) { t.members[who[n]].at = ops[n].Object.Hop })
+}
+
+func (f *FIB) memberOp(v *fibVRF, m uint32, subs map[uint32]uint32) (NextHopOp, bool) {
+	at, own := v.hops.members[m].at, f.own(v, m)
+	want := own
+	if f.dead(v, m) {
+		sub, ok := subs[m]
+		switch {
+		case at != (Hop{}) && ok:
+			want = f.own(v, sub)
+		case at != (Hop{}) && at != own && !f.uplinkOf(v, m).ready:
+			return deletion(memberID(v.hops.slot, m)), true // it points where it must not any more
+		case !f.uplinkOf(v, m).ready:
+			return NextHopOp{}, false
+		}
+	}
+	if at == want {
+		return NextHopOp{}, false
+	}
+	o := NextHopObject{ID: memberID(v.hops.slot, m), Protocol: Protocol, Hop: want}
+	return NextHopOp{Object: o, Replace: at != (Hop{})}, true
+}
+
+// living lists the members that a set's group must have: those that work,
+// directly or through their substitute; if none does, those that exist.
+func (f *FIB) living(v *fibVRF, s *hopSet) []uint32 {
+	var living, present []uint32
+	for _, m := range s.members {
+		exists := v.hops.members[m].at != (Hop{})
+		if !f.objects {
+			exists = f.uplinkOf(v, m).ready
+		}
+		if !exists {
+			continue
+		}
+		present = append(present, m)
+		if !f.dead(v, m) || f.objects && v.hops.members[m].at != f.own(v, m) {
+			living = append(living, m)
+		}
+	}
+	if len(living) > 0 {
+		return living
+	}
+	return present
+}
+
+// writeNextHops executes operations and calls done for those that succeeded.
+// That a link is down is a state and no failure.
+func (f *FIB) writeNextHops(ctx context.Context, ops []NextHopOp, done func(int)) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	var errs errorList
+	failed := map[int]bool{}
+	err := f.plane.WriteNextHops(ctx, ops, func(i int, err error) {
+		failed[i] = true
+		if !errors.Is(err, ErrNotReady) {
+			errs.add(fmt.Errorf("next hop %d: %w", ops[i].Object.ID, err))
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("writing %d next hops: %w", len(ops), err)
+	}
+	for i := range ops {
+		if !failed[i] && done != nil {
+			done(i)
+		}
+	}
+	return errs.join()
+}
+
+// rewrite writes the routes of the sets whose routes the kernel flushed, or
+// which carry next hops that changed. What was flushed is added, since somebody
+// else may have taken the place.
+func (f *FIB) rewrite(ctx context.Context, v *fibVRF) error {
+	stale := 0
+	for i := range v.hops.sets {
+		if v.hops.sets[i].stale {
+			stale++
+		}
+	}
+	if stale == 0 {
+		return nil
+	}
+	var errs errorList
+	verb := Add
+	if !f.objects {
+		verb = Replace
+	}
+	v.batch = v.batch[:0]
+	v.routes.all(func(p netip.Prefix, value *uint32) bool {
+		set := *value & setMask
+		if !v.hops.sets[set].stale {
+			return true
+		}
+		v.batch = append(v.batch, v.write(p, set, verb))
+		if len(v.batch) == batchRoutes {
+			errs.add(f.write(ctx, v))
+			v.batch = v.batch[:0]
+		}
+		return ctx.Err() == nil
+	})
+	if len(v.batch) > 0 {
+		errs.add(f.write(ctx, v))
+	}
+	if ctx.Err() != nil {
+		errs.add(ctx.Err()) // still stale
+		return errs.join()
+	}
+	for i := range v.hops.sets {
+		v.hops.sets[i].stale = false
+	}
+	return errs.join()
+}
+
+// retry writes what failed before.
+func (f *FIB) retry(ctx context.Context, v *fibVRF) error {
+	if len(v.dirty) == 0 {
+		return nil
+	}
+	var errs errorList
+	prefixes := make([]netip.Prefix, 0, len(v.dirty))
+	for p := range v.dirty {
+		prefixes = append(prefixes, p)
+	}
+	slices.SortFunc(prefixes, netip.Prefix.Compare)
+	for chunk := range slices.Chunk(prefixes, batchRoutes) {
+		v.batch = v.batch[:0]
+		for _, p := range chunk {
+			value, _ := v.routes.get(p)
+			v.batch = append(v.batch, v.write(p, value&setMask, Add))
+		}
+		errs.add(f.write(ctx, v))
+	}
+	return errs.join()
+}

@@ -1,0 +1,183 @@
+package vrf
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// hopTable holds the next hops of one VRF: members, one per gateway and
+// uplink, and sets, one per distinct set of members. A set's group in the
+// kernel holds those members that work, and the routes refer to the group,
+// also where there is only one member: so a route's id names what was learned,
+// and what is wrong with a link is never a matter of routes.
+type hopTable struct {
+	slot    int
+	members []member // by index; 0 is unused
+	sets    []hopSet // by index; 0 is the unknown set
+	byHop   map[NextHop]uint32
+	byKey   map[string]uint32
+	unused  []uint32 // sets that may have lost their last reference
+	freeM   []uint32
+	freeS   []uint32
+	key     []byte
+}
+
+type member struct {
+	hop  NextHop
+	refs int // sets that have it
+	at   Hop // where the kernel's object points; zero: it has none
+}
+
+type hopSet struct {
+	members []uint32
+	refs    int      // routes that have it
+	group   []uint32 // members of the kernel's group; nil: it has none
+	hops    []Hop    // the same where there are no next-hop objects
+	tried   bool     // it was settled once, so its routes may have been written
+	stale   bool     // its routes must be written again
+}
+
+func (s *hopSet) ready() bool { return s.group != nil || s.hops != nil }
+
+func newHopTable(slot int) *hopTable {
+	return &hopTable{
+		slot: slot, members: make([]member, 1), sets: make([]hopSet, 1),
+		byHop: map[NextHop]uint32{}, byKey: map[string]uint32{},
+	}
+}
+
+// intern returns the set of these next hops. It has no reference yet.
+func (t *hopTable) intern(hops []NextHop) (uint32, error) {
+	members := make([]uint32, 0, len(hops))
+	for _, h := range hops {
+		m, err := t.member(h)
+		if err != nil {
+			return 0, err
+		}
+		members = append(members, m)
+	}
+	return t.set(members)
+}
+
+func (t *hopTable) member(h NextHop) (uint32, error) {
+	if i, ok := t.byHop[h]; ok {
+		return i, nil
+	}
+	i, err := take(&t.freeM, &t.members)
+	if err != nil {
+		return 0, err
+	}
+	t.members[i] = member{hop: h}
+	t.byHop[h] = i
+	return i, nil
+}
+
+func (t *hopTable) set(members []uint32) (uint32, error) {
+	slices.Sort(members)
+	members = slices.Compact(members)
+	if i, ok := t.byKey[string(t.keyOf(members))]; ok {
+		return i, nil
+	}
+	i, err := take(&t.freeS, &t.sets)
+	if err != nil {
+		return 0, err
+	}
+	t.put(i, members)
+	return i, nil
+}
+
+func (t *hopTable) put(i uint32, members []uint32) {
+	t.sets[i] = hopSet{members: members}
+	t.byKey[string(t.keyOf(members))] = i
+	for _, m := range members {
+		t.members[m].refs++
+	}
+	t.unused = append(t.unused, i)
+}
+
+func (t *hopTable) keyOf(members []uint32) []byte {
+	t.key = t.key[:0]
+	for _, m := range members {
+		t.key = binary.NativeEndian.AppendUint32(t.key, m)
+	}
+	return t.key
+}
+
+// take finds a free index.
+func take[T any](free *[]uint32, list *[]T) (uint32, error) {
+	if n := len(*free); n > 0 {
+		i := (*free)[n-1]
+		*free = (*free)[:n-1]
+		return i, nil
+	}
+	if len(*list) > maxMembers {
+		return 0, fmt.Errorf("%d are in use: %w", maxMembers, ErrFull)
+	}
+	var empty T
+	*list = append(*list, empty)
+	return uint32(len(*list) - 1), nil
+}
+
+func (t *hopTable) ref(set uint32) {
+	if set != 0 {
+		t.sets[set].refs++
+	}
+}
+
+func (t *hopTable) unref(set uint32) {
+	if set == 0 {
+		return
+	}
+	if t.sets[set].refs--; t.sets[set].refs == 0 {
+		t.unused = append(t.unused, set)
+	}
+}
+
+// collect forgets the sets without routes and the members without sets, and
+// gives the operations that remove them from the kernel, groups first.
+func (t *hopTable) collect() []NextHopOp {
+	var groups, members []NextHopOp
+	for _, i := range t.unused {
+		s := &t.sets[i]
+		if s.refs > 0 || s.members == nil {
+			continue // used again, or listed twice
+		}
+		if s.group != nil {
+			groups = append(groups, deletion(groupID(t.slot, i)))
+		}
+		delete(t.byKey, string(t.keyOf(s.members)))
+		for _, m := range s.members {
+			if t.members[m].refs--; t.members[m].refs == 0 {
+				members = append(members, t.dropMember(m)...)
+			}
+		}
+		t.sets[i] = hopSet{}
+		t.freeS = append(t.freeS, i)
+	}
+	t.unused = t.unused[:0]
+	return append(groups, members...)
+}
+
+func (t *hopTable) dropMember(m uint32) (ops []NextHopOp) {
+	if t.members[m].at != (Hop{}) {
+		ops = append(ops, deletion(memberID(t.slot, m)))
+	}
+	delete(t.byHop, t.members[m].hop)
+	t.members[m] = member{}
+	t.freeM = append(t.freeM, m)
+	return ops
+}
+
+func deletion(id uint32) NextHopOp {
+	return NextHopOp{Object: NextHopObject{ID: id, Protocol: Protocol}, Delete: true}
+}
+
+// hopsOf lists the next hops of a set.
+func (t *hopTable) hopsOf(set uint32) []NextHop {
+	hops := make([]NextHop, 0, len(t.sets[set].members))
+	for _, m := range t.sets[set].members {
+		hops = append(hops, t.members[m].hop)
+	}
+	return hops
+}

@@ -1,0 +1,288 @@
+package vrf
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Options say how far a plan may go.
+type Options struct {
+	// Sweep lets the plan remove what is ours and no longer desired. Keep it
+	// off until the log is caught up: before that, not desired may only mean
+	// not known yet.
+	Sweep bool
+}
+
+// Result is a plan and what it could not cover.
+type Result struct {
+	Ops []Op
+	// Waiting names the desired links that do not exist yet. Their part of the
+	// plan follows when they appear.
+	Waiting []string
+	// Problems are desires that contradict each other or the kernel. They are
+	// left out of the plan.
+	Problems []error
+}
+
+const (
+	priorityL3MDev = 1000
+	priorityLocal  = 32765
+	tableLocal     = 255
+)
+
+var linkLocalGateway = netip.MustParsePrefix("fe80::1/64")
+
+// Plan compares the desired with the actual state and gives the operations, in
+// order, that lead from one to the other. Executed without failure, they leave
+// nothing for a second plan.
+func Plan(desired Host, actual Actual, o Options) Result {
+	p := newPlanner(desired, actual, o)
+	p.sysctls(globalSysctls)
+	for _, v := range desired.VRFs {
+		p.vrf(v)
+	}
+	p.rules()
+	for _, u := range desired.Uplinks {
+		p.uplink(u)
+	}
+	for _, t := range desired.Taps {
+		p.tap(t)
+	}
+	if o.Sweep {
+		p.sweep()
+	}
+	return p.result
+}
+
+// planner holds the actual state by key while a plan is made.
+type planner struct {
+	Options
+	actual     Actual
+	vrfs       map[string]*VRF // desired; nil if it contradicts the kernel
+	links      map[string]Link
+	addresses  map[string][]Address
+	routes     map[routeKey]InstalledRoute
+	neighbours map[string][]InstalledNeighbour
+	desired    map[routeKey]string // link that gets the route
+	managed    map[string]bool     // desired uplinks and taps
+	result     Result
+}
+
+func newPlanner(desired Host, actual Actual, o Options) *planner {
+	p := &planner{
+		Options: o, actual: actual,
+		vrfs:       map[string]*VRF{},
+		links:      map[string]Link{},
+		addresses:  map[string][]Address{},
+		routes:     map[routeKey]InstalledRoute{},
+		neighbours: map[string][]InstalledNeighbour{},
+		desired:    map[routeKey]string{},
+		managed:    map[string]bool{},
+	}
+	for _, v := range desired.VRFs {
+		p.vrfs[v.Name] = &v
+	}
+	for _, l := range actual.Links {
+		p.links[l.Name] = l
+	}
+	for _, a := range actual.Addresses {
+		p.addresses[a.Link] = append(p.addresses[a.Link], a)
+	}
+	for _, r := range actual.Routes {
+		p.routes[r.key()] = r
+	}
+	for _, n := range actual.Neighbours {
+		p.neighbours[n.Link] = append(p.neighbours[n.Link], n)
+	}
+	return p
+}
+
+func (p *planner) add(op Op) { p.result.Ops = append(p.result.Ops, op) }
+
+func (p *planner) problem(format string, args ...any) {
+	p.result.Problems = append(p.result.Problems, fmt.Errorf(format, args...))
+}
+
+// sysctls plans only what the kernel knows: a setting of a feature that it
+// lacks has no file, and that is for `doctor` to say.
+func (p *planner) sysctls(list []Sysctl) {
+	for _, s := range list {
+		if value, known := p.actual.Sysctls[s.Name]; known && !s.satisfied(value) {
+			p.add(SetSysctl{Link: s.Link, Name: s.Name, Value: s.Value})
+		}
+	}
+}
+
+func (p *planner) vrf(v VRF) {
+	if !v.NoDevice && !p.vrfDevice(v) {
+		p.vrfs[v.Name] = nil
+		return
+	}
+	for _, prefix := range []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
+		last := InstalledRoute{Table: v.Table, Prefix: prefix, Metric: MetricUnreachable, Unreachable: true}
+		p.desired[last.key()] = v.Name
+		if have, ok := p.routes[last.key()]; !ok || have != last {
+			p.add(AddRoute{Route: last, VRF: v.Name, Replace: ok})
+		}
+	}
+}
+
+// vrfDevice plans the device and tells whether the VRF can be used.
+func (p *planner) vrfDevice(v VRF) bool {
+	have, ok := p.links[v.Name]
+	switch {
+	case !ok:
+		p.add(CreateVRF{Name: v.Name, Table: v.Table})
+		p.add(SetUp{Link: v.Name})
+	case have.Table == 0:
+		p.problem("VRF %s: an interface of that name exists and is no VRF: rename one of them", v.Name)
+		return false
+	case have.Table != v.Table:
+		p.problem("VRF %s: the device has table %d, the configuration says %d: a VRF can't change its table, delete the device or change the configuration", v.Name, have.Table, v.Table)
+		return false
+	case !have.Up:
+		p.add(SetUp{Link: v.Name})
+	}
+	return true
+}
+
+// rules puts the lookup of local addresses behind the lookup in the VRF.
+// Otherwise a guest reaches every address of the hypervisor.
+func (p *planner) rules() {
+	devices := false
+	for _, v := range p.vrfs {
+		devices = devices || v != nil && !v.NoDevice
+	}
+	if !devices {
+		return
+	}
+	for _, v6 := range []bool{false, true} {
+		has := func(r Rule) bool {
+			return slices.ContainsFunc(p.actual.Rules, func(a Rule) bool {
+				return a.IPv6 == v6 && a.Priority == r.Priority && a.L3MDev == r.L3MDev && a.Table == r.Table
+			})
+		}
+		vrf := Rule{IPv6: v6, Priority: priorityL3MDev, L3MDev: true, Protocol: Protocol}
+		if !has(vrf) { // the first VRF makes it, and nobody makes it again
+			p.add(AddRule{vrf})
+		}
+		late := Rule{IPv6: v6, Priority: priorityLocal, Table: tableLocal, Protocol: Protocol}
+		if !has(late) {
+			p.add(AddRule{late})
+		}
+		if first := (Rule{IPv6: v6, Table: tableLocal}); has(first) {
+			p.add(DeleteRule{first})
+		}
+	}
+}
+
+// port plans what uplinks and taps have in common, up to the link being up in
+// its VRF. fresh tells that the kernel drops on the way what the link had.
+func (p *planner) port(name, vrf string, settings []Sysctl, tap bool) (table uint32, fresh, ok bool) {
+	v, known := p.vrfs[vrf]
+	if p.managed[name] {
+		p.problem("interface %s: it is desired twice", name)
+		return 0, false, false
+	}
+	p.managed[name] = true
+	if v == nil {
+		if !known {
+			p.problem("interface %s: VRF %q is not defined", name, vrf)
+		}
+		return 0, false, false
+	}
+	link, exists := p.links[name]
+	if !exists {
+		p.result.Waiting = append(p.result.Waiting, name)
+		return 0, false, false
+	}
+	p.sysctls(settings)
+	if tap && link.Group != TapGroup {
+		p.add(SetGroup{name, TapGroup})
+	}
+	if tap && link.MAC != TapMAC {
+		p.add(SetMAC{name, TapMAC})
+	}
+	if !v.NoDevice && link.Master != vrf {
+		p.add(SetMaster{name, vrf})
+		fresh = true
+	}
+	if !link.Up {
+		p.add(SetUp{name})
+		fresh = true
+	}
+	return v.Table, fresh, true
+}
+
+func (p *planner) uplink(u Uplink) {
+	_, fresh, ok := p.port(u.Name, u.VRF, uplinkSysctls(u.Name), false)
+	if !ok {
+		return
+	}
+	p.setAddresses(u.Name, u.Addresses, fresh, false)
+}
+
+// setAddresses adds what is desired and then removes what of ours is not, so
+// that a link is never for a moment without an IPv4 address. It tells whether
+// that happens nevertheless, because none is desired any more.
+func (p *planner) setAddresses(link string, desired []netip.Prefix, fresh, scopeLink bool) (lastIPv4Gone bool) {
+	have := p.addresses[link]
+	left := 0
+	for _, prefix := range desired {
+		i := slices.IndexFunc(have, func(a Address) bool { return a.Prefix == prefix })
+		if prefix.Addr().Is4() {
+			left++
+		}
+		if i >= 0 && have[i].Failed {
+			p.add(DeleteAddress{link, prefix})
+		}
+		if i < 0 || fresh || have[i].Failed {
+			p.add(AddAddress{link, prefix, scopeLink && prefix.Addr().Is4()})
+		}
+	}
+	for _, a := range have {
+		switch {
+		case slices.Contains(desired, a.Prefix):
+		case p.Sweep && p.ours(a):
+			p.add(DeleteAddress{link, a.Prefix})
+			p.readdSecondaries(link, a.Prefix, desired, scopeLink)
+			lastIPv4Gone = lastIPv4Gone || a.Prefix.Addr().Is4()
+		case a.Prefix.Addr().Is4():
+			left++
+		}
+	}
+	return lastIPv4Gone && left == 0
+}
+
+// readdSecondaries adds again what the kernel drops together with the first
+// IPv4 address of a subnet: every other address of it.
+func (p *planner) readdSecondaries(link string, gone netip.Prefix, desired []netip.Prefix, scopeLink bool) {
+	for _, d := range desired {
+		if d.Addr().Is4() && d.Masked() == gone.Masked() {
+			p.add(AddAddress{link, d, scopeLink})
+		}
+	}
+}
+
+// ours recognises an address of ours: by its protocol where the kernel keeps
+// one, else by its shape on a link that is, or once was, a tap of ours.
+func (p *planner) ours(a Address) bool {
+	if p.actual.AddressProtocols || a.Protocol != 0 {
+		return a.Protocol == Protocol
+	}
+	if p.links[a.Link].Group != TapGroup {
+		return false
+	}
+	if a.Prefix.Addr().Is4() {
+		return a.Prefix.IsSingleIP() && a.ScopeLink
+	}
+	return a.Prefix == linkLocalGateway
+}
+
+func (p *planner) sortedLinks() []Link {
+	links := slices.Clone(p.actual.Links)
+	slices.SortFunc(links, func(a, b Link) int { return cmp.Compare(a.Name, b.Name) })
+	return links
+}

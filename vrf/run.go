@@ -1,0 +1,62 @@
+package vrf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// OpError is the failure of one operation of a plan.
+type OpError struct {
+	Op  Op
+	Err error
+}
+
+// Error names the operation, and so the thing and the value.
+func (e *OpError) Error() string { return e.Op.String() + ": " + e.Err.Error() }
+
+// Unwrap is the cause.
+func (e *OpError) Unwrap() error { return e.Err }
+
+// Run executes a plan with do. An operation that fails stops only what depends
+// on it; that is counted, not listed, and is found again by the next plan, as
+// is the failure itself. The errors come back joined, each an *OpError.
+func Run(ctx context.Context, ops []Op, do func(Op) error) error {
+	failed := map[string]bool{}
+	var errs []error
+	skipped := 0
+	for _, op := range ops {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if dependsOn(op, failed) {
+			skipped++
+			continue
+		}
+		if err := do(op); err != nil {
+			errs = append(errs, &OpError{op, err})
+			if op.blocks() {
+				failed[op.subject()] = true
+			}
+		}
+	}
+	if skipped > 0 {
+		errs = append(errs, fmt.Errorf("%d operations wait for these", skipped))
+	}
+	return errors.Join(errs...)
+}
+
+func dependsOn(op Op, failed map[string]bool) bool {
+	if len(failed) == 0 {
+		return false
+	}
+	if failed[op.subject()] {
+		return true
+	}
+	for _, n := range op.needs() {
+		if failed[n] {
+			return true
+		}
+	}
+	return false
+}
