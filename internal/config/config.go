@@ -1,0 +1,81 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is a valid configuration with every default filled in. The order of
+// its keys is that of [Config.Dump].
+type Config struct {
+	Hypervisor string   `yaml:"hypervisor,omitempty"`
+	State      string   `yaml:"state"`  // absolute path of a folder
+	Socket     string   `yaml:"socket"` // absolute path
+	Log        Log      `yaml:"log"`
+	VRFs       []VRF    `yaml:"vrfs"`
+	Uplinks    []Uplink `yaml:"uplinks"`
+	BGP        BGP      `yaml:"bgp"`
+}
+
+// Log is where the event log is. Exactly one of URL and Embedded is set.
+type Log struct {
+	URL         string    `yaml:"url,omitempty"` // NATS servers, comma separated
+	Embedded    *Embedded `yaml:"embedded,omitempty"`
+	VRF         string    `yaml:"vrf,omitempty"`         // the device connections are bound to; empty: the default VRF
+	Credentials string    `yaml:"credentials,omitempty"` // absolute path of a NATS .creds file
+	Replicas    int       `yaml:"replicas"`
+}
+
+// Embedded is a NATS server inside this process.
+type Embedded struct {
+	Listen netip.AddrPort // invalid: this process only
+	Store  string         // absolute path of a folder
+	Sync   time.Duration  // between writes to disk; 0: with every write
+}
+
+// VRF is a VRF device and its routing table.
+type VRF struct {
+	Name  string `yaml:"name"`
+	Table uint32 `yaml:"table"`
+}
+
+// Uplink is the port into a plane for one VRF; there is one for each pair.
+type Uplink struct {
+	Interface string         `yaml:"interface"`
+	Plane     string         `yaml:"plane"`
+	VRF       string         `yaml:"vrf"`
+	Addresses []netip.Prefix `yaml:"addresses"` // the address with the length of its subnet
+}
+
+// BGP is what the sessions have in common, and the sessions. AS and RouterID
+// are set wherever there are reflectors.
+type BGP struct {
+	AS           uint32        `yaml:"as,omitempty"`
+	RouterID     netip.Addr    `yaml:"router_id"` // IPv4
+	HoldTime     time.Duration `yaml:"hold_time"`
+	ConnectRetry time.Duration `yaml:"connect_retry"`
+	RestartTime  time.Duration `yaml:"restart_time"` // of graceful restart (RFC 4724)
+	Reflectors   []Reflector   `yaml:"reflectors"`
+}
+
+// Reflector is a route reflector. The uplink of its VRF and plane has a subnet
+// with its address.
+type Reflector struct {
+	VRF         string     `yaml:"vrf"`
+	Plane       string     `yaml:"plane"`
+	Address     netip.Addr `yaml:"address"`
+	Port        uint16     `yaml:"port"`
+	AS          uint32     `yaml:"as"`
+	Password    string     `yaml:"password,omitempty"` // of TCP MD5 (RFC 2385); empty: none
+	TTLSecurity bool       `yaml:"ttl_security"`       // GTSM (RFC 5082)
+}
+
+// Uplink finds the uplink of a VRF into a plane.
+func (c *Config) Uplink(vrf, plane string) (Uplink, bool) {
+	for _, u := range c.Uplinks {
+		if u.VRF == vrf && u.Plane == plane {
+			return u, true
+		}
+	}
+	return Uplink{}, false
+}
