@@ -1,0 +1,182 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// build makes every namespace, link and address that is not the business of hostroute.
+func (l *Lab) build(ctx context.Context) error {
+	if err := l.makeNamespaces(ctx); err != nil {
+		return err
+	}
+	for _, p := range l.Topology.Planes {
+		if err := l.makePlane(ctx, p); err != nil {
+			return fmt.Errorf("building plane %s: %w", p.Name, err)
+		}
+	}
+	if err := l.makeManagement(ctx); err != nil {
+		return fmt.Errorf("building the management network: %w", err)
+	}
+	if err := l.makeEdge(ctx); err != nil {
+		return fmt.Errorf("building the edge: %w", err)
+	}
+	for _, g := range l.Topology.Guests {
+		if err := l.makeGuest(ctx, g); err != nil {
+			return fmt.Errorf("building guest %s: %w", g.Name, err)
+		}
+	}
+	return nil
+}
+
+// makeNamespaces sets the defaults before any interface is there, since interfaces copy them when they
+// come. Duplicate address detection is off everywhere: it only costs a second.
+func (l *Lab) makeNamespaces(ctx context.Context) error {
+	var all batch
+	for _, node := range l.Topology.Nodes() {
+		all.add("netns add %s", l.Topology.Namespace(node))
+	}
+	if err := all.run(ctx, ""); err != nil {
+		return err
+	}
+	for _, node := range l.Topology.Nodes() {
+		settings := []string{"net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.accept_ra=0", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0"}
+		if l.isSwitch(node) {
+			settings = []string{"net.ipv6.conf.default.disable_ipv6=1", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0", "net.bridge.bridge-nf-call-arptables=0"}
+		}
+		if err := sysctl(ctx, l.Topology.Namespace(node), settings...); err != nil {
+			return err
+		}
+		lo := batch{}
+		lo.add("link set lo up")
+		if err := lo.run(ctx, l.Topology.Namespace(node)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isSwitch says whether a node only holds bridges.
+func (l *Lab) isSwitch(node string) bool {
+	return node == NodeMgmt || slices.ContainsFunc(l.Topology.Planes, func(p Plane) bool { return p.Node == node })
+}
+
+// port is one cable of a segment: the bridge's end is named after the node and the segment.
+type port struct{ node, iface string }
+
+func portName(node, bridge string) string { return node + "-" + bridge }
+
+// wire makes a bridge and a cable to each port's node.
+func (l *Lab) wire(b *batch, bridge string, ports []port) {
+	b.add("link add %s type bridge stp_state 0 forward_delay 0 mcast_snooping 0", bridge)
+	b.add("link set %s up", bridge)
+	for _, p := range ports {
+		name := portName(p.node, bridge)
+		b.add("link add %s type veth peer name %s netns %s", name, p.iface, l.Topology.Namespace(p.node))
+		b.add("link set %s master %s up", name, bridge)
+	}
+}
+
+func (l *Lab) makePlane(ctx context.Context, p Plane) error {
+	var fabric, reflector batch
+	for _, s := range p.Segments {
+		l.wire(&fabric, s.VRF, l.segmentPorts(p, s))
+		reflector.add("addr add %s dev %s", s.address4(reflectorHost), s.VRF)
+		reflector.add("addr add %s dev %s nodad", s.address6(reflectorHost), s.VRF)
+		reflector.add("link set %s up", s.VRF)
+	}
+	if err := fabric.run(ctx, l.Topology.Namespace(p.Node)); err != nil {
+		return err
+	}
+	return reflector.run(ctx, l.Topology.Namespace(p.RR))
+}
+
+// segmentPorts lists who is on a segment: its reflector, every hypervisor, and the edge where it is public.
+func (l *Lab) segmentPorts(p Plane, s Segment) []port {
+	ports := []port{{p.RR, s.VRF}}
+	for _, h := range l.Topology.Hypervisors {
+		ports = append(ports, port{h.Name, p.Name + "-" + s.VRF})
+	}
+	if s.VRF == edgeVRF {
+		ports = append(ports, port{NodeEdge, p.Name + "-" + s.VRF})
+	}
+	return ports
+}
+
+// edgeVRF is the VRF that leads to the internet.
+const edgeVRF = "public"
+
+func (l *Lab) makeManagement(ctx context.Context) error {
+	hosts := map[string]string{NodeControl: l.Topology.LogAddress.Addr().String()}
+	ports := []port{{NodeControl, NodeMgmt}}
+	for _, h := range l.Topology.Hypervisors {
+		hosts[h.Name] = h.Management.String()
+		ports = append(ports, port{h.Name, NodeMgmt})
+	}
+	var b batch
+	l.wire(&b, NodeMgmt, ports)
+	if err := b.run(ctx, l.Topology.Namespace(NodeMgmt)); err != nil {
+		return err
+	}
+	for _, p := range ports {
+		var host batch
+		host.add("addr add %s/24 dev %s", hosts[p.node], NodeMgmt)
+		host.add("link set %s up", NodeMgmt)
+		if err := host.run(ctx, l.Topology.Namespace(p.node)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeEdge gives the edge its uplinks and the addresses of the internet. Flows are spread by their ports,
+// as on the hypervisors.
+func (l *Lab) makeEdge(ctx context.Context) error {
+	var b batch
+	b.add("addr add %s/32 dev lo", l.Topology.Internet4)
+	b.add("addr add %s/128 dev lo nodad", l.Topology.Internet6)
+	for _, p := range l.Topology.Planes {
+		for _, s := range p.Segments {
+			if s.VRF != edgeVRF {
+				continue
+			}
+			dev := p.Name + "-" + s.VRF
+			// No link-local address: BIRD would add it to its next hops, and a reflector that runs FRR's bgpd
+			// without zebra knows no interface to go with it and drops the route.
+			b.add("link set %s addrgenmode none", dev)
+			b.add("addr add %s dev %s", s.address4(edgeHost), dev)
+			b.add("addr add %s dev %s nodad", s.address6(edgeHost), dev)
+			b.add("link set %s up", dev)
+		}
+	}
+	ns := l.Topology.Namespace(NodeEdge)
+	if err := sysctl(ctx, ns, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
+		"net.ipv4.fib_multipath_hash_policy=1", "net.ipv6.fib_multipath_hash_policy=1"); err != nil {
+		return err
+	}
+	return b.run(ctx, ns)
+}
+
+// makeGuest configures a guest as a static one would be: an ordinary subnet and its gateway for IPv4; for
+// IPv6 an address of its own prefix and the gateway fe80::1. Only the public network has the default route.
+func (l *Lab) makeGuest(ctx context.Context, g Guest) error {
+	var b batch
+	for _, i := range g.Interfaces {
+		n, err := l.Topology.Network(i.Network)
+		if err != nil {
+			return err
+		}
+		b.add("link add %s address %s type veth peer name %s netns %s", i.Name, i.MAC, i.Tap, l.Topology.Namespace(g.Hypervisor))
+		b.add("link set %s up", i.Name)
+		b.add("addr add %s/%d dev %s", i.V4, n.V4.Bits(), i.Name)
+		b.add("addr add %s/%d dev %s nodad", i.V6, i.Prefix6.Bits(), i.Name)
+		if n.VRF == edgeVRF {
+			b.add("route add default via %s", n.Gateway4)
+			b.add("route add ::/0 via %s dev %s", n.Gateway6, i.Name)
+		} else {
+			b.add("route add %s via %s dev %s", n.V6, n.Gateway6, i.Name)
+		}
+	}
+	return b.run(ctx, l.Topology.Namespace(g.Name))
+}

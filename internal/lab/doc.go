@@ -1,0 +1,33 @@
+// Package lab builds the reference topology of hostroute in network namespaces on one kernel.
+//
+//	            control (log)                        edge: BIRD, default route, "the internet"
+//	                 │ mgmt 198.51.100.0/24            │ a-public          │ b-public
+//	   ┌─────────────┼─────────────┐                   │                   │
+//	  hv1           hv2           hv3 ──a-public── plane A public   ──b-public── plane B public
+//	 │   │           │             │  ──a-private─ plane A private  ──b-private─ plane B private
+//	vm1 vm2         vm3           vm4              rra: BIRD reflects     rrb: FRR reflects
+//
+// Every host is a namespace (hr-hv1, hr-vm1, hr-rra …), so every VRF, table, rule and route belongs to one
+// host. A plane is a namespace with one bridge a segment. A guest is a namespace whose veth ends in a
+// hypervisor under the tap's name.
+//
+// # Guarantees
+//
+// Up either leaves the whole topology standing, reflectors and edge configured and started, or removes what
+// it made and says what went wrong. What hostroute is responsible for is left alone: hypervisors get plain
+// interfaces, and no VRF, address, route or sysctl of theirs is touched but for the management network.
+// Down removes everything of ours, also what a crashed or killed run left: it looks at namespaces and the
+// processes in them, not at notes. Nothing here uses the netlink code under test, only ip(8) and sysctl(8).
+//
+// # State, goroutines, failure
+//
+// A Lab is a description and a directory (configuration files, daemons' pid files and logs), so that one
+// process can build it and another use it. Each started daemon has one goroutine that waits for its end, and
+// outlives the process that started it. Two labs can stand at the same time with different prefixes.
+//
+// # Tests
+//
+// lab_test.go builds the whole topology in plain namespaces, waits until the edge and both reflectors have
+// learnt from each other over BIRD and FRR in both families, cuts a plane, moves a guest, and looks for
+// leftovers. It needs root, bird2 and frr, and no VRF.
+package lab

@@ -1,0 +1,105 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// CutPlane takes every port of a plane down, so that all who are on it lose the carrier at once.
+func (l *Lab) CutPlane(ctx context.Context, plane string) error {
+	return l.setPorts(ctx, plane, "down")
+}
+
+// RestorePlane undoes CutPlane.
+func (l *Lab) RestorePlane(ctx context.Context, plane string) error {
+	return l.setPorts(ctx, plane, "up")
+}
+
+func (l *Lab) setPorts(ctx context.Context, plane, state string) error {
+	p, err := l.Topology.Plane(plane)
+	if err != nil {
+		return err
+	}
+	var b batch
+	for _, s := range p.Segments {
+		for _, port := range l.segmentPorts(p, s) {
+			b.add("link set %s %s", portName(port.node, s.VRF), state)
+		}
+	}
+	if err := b.run(ctx, l.Topology.Namespace(p.Node)); err != nil {
+		return fmt.Errorf("setting plane %s %s: %w", plane, state, err)
+	}
+	return nil
+}
+
+// SilencePlane stops a plane from forwarding while every carrier stays up, as a broken switch does: only
+// BFD and the hold timer notice. RestoreSilence undoes it.
+func (l *Lab) SilencePlane(ctx context.Context, plane string) error {
+	return l.setBridges(ctx, plane, "down")
+}
+
+// RestoreSilence undoes SilencePlane.
+func (l *Lab) RestoreSilence(ctx context.Context, plane string) error {
+	return l.setBridges(ctx, plane, "up")
+}
+
+func (l *Lab) setBridges(ctx context.Context, plane, state string) error {
+	p, err := l.Topology.Plane(plane)
+	if err != nil {
+		return err
+	}
+	var b batch
+	for _, s := range p.Segments {
+		b.add("link set %s %s", s.VRF, state)
+	}
+	if err := b.run(ctx, l.Topology.Namespace(p.Node)); err != nil {
+		return fmt.Errorf("setting the bridges of plane %s %s: %w", plane, state, err)
+	}
+	return nil
+}
+
+// ErrNowhere is in the chain of the error when no hypervisor has a guest's tap.
+var ErrNowhere = errors.New("no hypervisor has the tap")
+
+// MoveGuest takes a guest's taps to another hypervisor, under the same names and down, as a migration shows
+// them to the destination's kernel. The guest itself notices a loss of carrier at most.
+func (l *Lab) MoveGuest(ctx context.Context, guest, to string) error {
+	g, err := l.Topology.Guest(guest)
+	if err != nil {
+		return err
+	}
+	from, err := l.HomeOf(ctx, guest)
+	if err != nil {
+		return err
+	}
+	if from == to {
+		return nil
+	}
+	var away, arrived batch
+	for _, i := range g.Interfaces {
+		away.add("link set %s netns %s", i.Tap, l.Topology.Namespace(to))
+		arrived.add("link show dev %s", i.Tap)
+	}
+	if err := away.run(ctx, l.Topology.Namespace(from)); err != nil {
+		return fmt.Errorf("moving %s from %s to %s: %w", guest, from, to, err)
+	}
+	if err := arrived.run(ctx, l.Topology.Namespace(to)); err != nil {
+		return fmt.Errorf("moving %s from %s to %s: %w", guest, from, to, err)
+	}
+	return nil
+}
+
+// HomeOf is the hypervisor where a guest's first tap is now.
+func (l *Lab) HomeOf(ctx context.Context, guest string) (string, error) {
+	g, err := l.Topology.Guest(guest)
+	if err != nil {
+		return "", err
+	}
+	for _, h := range l.Topology.Hypervisors {
+		if _, err := run(ctx, "", "ip", "-n", l.Topology.Namespace(h.Name), "link", "show", "dev", g.Interfaces[0].Tap); err == nil {
+			return h.Name, nil
+		}
+	}
+	return "", fmt.Errorf("looking for the home of %s: %w %s", guest, ErrNowhere, g.Interfaces[0].Tap)
+}

@@ -1,0 +1,100 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// DefaultDir is the run directory of the lab that `hostroute lab` builds.
+const DefaultDir = "/run/hostroute-lab"
+
+// ErrStanding is in the chain of the error of Up when a lab of the same prefix is there already.
+var ErrStanding = errors.New("a lab is standing: remove it with `hostroute lab down`")
+
+// Lab is a topology that stands, and the directory where its files are.
+type Lab struct {
+	Topology Topology
+	// Dir holds the agents' and routers' configuration, state directories, pid files and logs.
+	Dir string
+}
+
+// Open returns the lab without building it, for another process than the one that did.
+func Open(t Topology, dir string) *Lab { return &Lab{Topology: t, Dir: dir} }
+
+// Up builds the topology, writes every configuration file, and starts the reflectors and the edge. It does
+// not start hostroute on any host. When something goes wrong it takes down what it made.
+func Up(ctx context.Context, t Topology, dir string) (*Lab, error) {
+	l := Open(t, dir)
+	if os.Geteuid() != 0 {
+		return nil, errors.New("the lab makes network namespaces: run this as root")
+	}
+	standing, err := namespaces(ctx, t.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	if len(standing) > 0 {
+		return nil, fmt.Errorf("building the lab: %w (namespaces %v)", ErrStanding, standing)
+	}
+	if err := l.up(ctx); err != nil {
+		// The caller's context may be what ended; cleaning up is not optional.
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		return nil, errors.Join(err, l.Down(clean))
+	}
+	return l, nil
+}
+
+func (l *Lab) up(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Join(l.Dir, logsDir), 0o755); err != nil {
+		return fmt.Errorf("making the lab's directory: %w", err)
+	}
+	if err := l.build(ctx); err != nil {
+		return err
+	}
+	if err := l.writeAgentConfigs(); err != nil {
+		return err
+	}
+	return l.startRouters(ctx)
+}
+
+// Down ends every process in the lab's namespaces, removes them and the lab's directory. It finds them by
+// name, so it also clears up after a crash, and finding nothing is no error.
+func (l *Lab) Down(ctx context.Context) error {
+	names, err := namespaces(ctx, l.Topology.Prefix)
+	if err != nil {
+		return err
+	}
+	if err := killAll(ctx, names); err != nil {
+		return err
+	}
+	var b batch
+	for _, name := range names {
+		b.add("netns del %s", name)
+	}
+	if err := b.run(ctx, ""); err != nil {
+		return fmt.Errorf("removing the lab's namespaces: %w", err)
+	}
+	if err := os.RemoveAll(l.Dir); err != nil {
+		return fmt.Errorf("removing the lab's directory: %w", err)
+	}
+	return nil
+}
+
+// Exec runs a program in a node and returns what it printed. The error of a program that failed has the
+// end of its output.
+func (l *Lab) Exec(ctx context.Context, node string, args ...string) (string, error) {
+	out, err := run(ctx, "", "ip", append([]string{"netns", "exec", l.Topology.Namespace(node)}, args...)...)
+	if err != nil {
+		return out, fmt.Errorf("in %s: %w", node, err)
+	}
+	return out, nil
+}
+
+// path is a file in the lab's directory.
+func (l *Lab) path(elem ...string) string {
+	return filepath.Join(append([]string{l.Dir}, elem...)...)
+}

@@ -1,0 +1,289 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hostroute/hostroute/internal/testenv"
+)
+
+// testLab builds the reference topology under a prefix of its own and takes it down at the end.
+func testLab(t *testing.T) *Lab {
+	t.Helper()
+	testenv.RequireRoot(t)
+	for _, tool := range []string{"ip", "bird", "birdc", bgpd, "vtysh"} {
+		testenv.RequireTool(t, tool)
+	}
+	topology := Reference()
+	topology.Prefix = fmt.Sprintf("hrt%d-", os.Getpid())
+	dir, err := os.MkdirTemp("", "hrlab") // short: unix sockets live in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Up(t.Context(), topology, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { checkDown(t, l) })
+	return l
+}
+
+// checkDown takes the lab down and looks for what it may have left.
+func checkDown(t *testing.T, l *Lab) {
+	t.Helper()
+	if t.Failed() {
+		dumpLogs(t, l)
+	}
+	ctx := context.Background() // the test's own has ended
+	names, err := namespaces(ctx, l.Topology.Prefix)
+	if err != nil {
+		t.Error(err)
+	}
+	pids, err := inside(ctx, names)
+	if err != nil {
+		t.Error(err)
+	}
+	if err := l.Down(ctx); err != nil {
+		t.Errorf("taking the lab down: %v", err)
+	}
+	if left, err := namespaces(ctx, l.Topology.Prefix); err != nil || len(left) > 0 {
+		t.Errorf("namespaces left: %v, %v", left, err)
+	}
+	for _, pid := range pids {
+		if _, err := startTime(pid); err == nil {
+			t.Errorf("process %d of the lab is left", pid)
+		}
+	}
+	if _, err := os.Stat(l.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the lab's directory is left: %v", err)
+	}
+	if err := l.Down(ctx); err != nil {
+		t.Errorf("taking down a lab that is gone: %v", err)
+	}
+}
+
+func dumpLogs(t *testing.T, l *Lab) {
+	for _, d := range [][2]string{{"rra", "bird"}, {"rrb", "frr"}, {"edge", "bird"}} {
+		if d, err := l.Daemon(d[0], d[1]); err == nil {
+			t.Logf("log of %s in %s:\n%s", d.Name, d.Node, d.Tail(30))
+		}
+	}
+}
+
+// wants is the check of an answer that must contain all the words.
+func wants(answer string, err error, words ...string) error {
+	if err != nil {
+		return err
+	}
+	for _, w := range words {
+		if !strings.Contains(answer, w) {
+			return fmt.Errorf("%q is not in:\n%s", w, answer)
+		}
+	}
+	return nil
+}
+
+func eventually(t *testing.T, what string, limit time.Duration, ask func() error) {
+	t.Helper()
+	if err := Eventually(t.Context(), what, limit, ask); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// announceFromHV1 makes hv1 a BGP client of both reflectors without hostroute: addresses on its public
+// uplinks and a BIRD that announces vm1.
+func announceFromHV1(t *testing.T, l *Lab) {
+	t.Helper()
+	ctx, h := t.Context(), l.Topology.Hypervisors[0]
+	var b batch
+	config := edgeConfig{AS: l.Topology.AS, ID: h.Management}
+	for _, u := range l.Topology.Uplinks(h) {
+		if u.VRF != edgeVRF {
+			continue
+		}
+		b.add("link set %s addrgenmode none", u.Interface)
+		b.add("addr add %s dev %s", u.V4, u.Interface)
+		b.add("addr add %s dev %s nodad", u.V6, u.Interface)
+		b.add("link set %s up", u.Interface)
+		config.Sessions = append(config.Sessions, edgeSession{Plane: u.Plane, Interface: u.Interface, Reflector: u.Reflector, Self4: u.V4.Addr(), Self6: u.V6.Addr()})
+	}
+	if err := b.run(ctx, l.Topology.Namespace("hv1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.render("edge-bird.conf.tmpl", "hv1-bird.conf", config); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(l.path("hv1-bird.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer("route 0.0.0.0/0 unreachable", "route 203.0.113.11/32 unreachable", "route ::/0 unreachable", "route 2001:db8:cb00:7101::/64 unreachable").Replace(string(raw))
+	if err := os.WriteFile(l.path("hv1-bird.conf"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Start(ctx, "hv1", "bird", "bird", "-f", "-c", l.path("hv1-bird.conf"), "-s", l.birdSocket("hv1")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTopology(t *testing.T) {
+	l := testLab(t)
+	ctx := t.Context()
+	if _, err := Up(ctx, l.Topology, l.Dir); !errors.Is(err, ErrStanding) {
+		t.Errorf("building a second lab of the same prefix: %v, want ErrStanding", err)
+	}
+	eventually(t, "the edge's sessions", 30*time.Second, func() error {
+		out, err := l.BIRD(ctx, "edge", "show", "protocols")
+		if got := strings.Count(out, "Established"); err == nil && got != 2 {
+			return fmt.Errorf("%d sessions established, want 2:\n%s", got, out)
+		}
+		return err
+	})
+	eventually(t, "the default routes on the reflector of plane A", 10*time.Second, func() error {
+		out, err := l.BIRD(ctx, "rra", "show", "route", "table", "all", "all")
+		return wants(out, err, "0.0.0.0/0", "::/0", "BGP.next_hop: 100.64.0.2", "BGP.next_hop: 2001:db8:a::2")
+	})
+	eventually(t, "the default routes on the reflector of plane B", 10*time.Second, func() error {
+		out, err := l.FRR(ctx, "rrb", "show bgp view public ipv4 unicast")
+		if err := wants(out, err, "*>i0.0.0.0/0", "100.64.2.2"); err != nil {
+			return err
+		}
+		out, err = l.FRR(ctx, "rrb", "show bgp view public ipv6 unicast")
+		return wants(out, err, "*>i::/0", "2001:db8:b::2")
+	})
+	announceFromHV1(t, l)
+	checkReflected(t, l)
+	checkPlaneFaults(t, l)
+	checkMove(t, l)
+}
+
+// checkReflected wants what each of two clients announced at the other one, over both planes and in both
+// families: in the edge's kernel as multipath routes.
+func checkReflected(t *testing.T, l *Lab) {
+	ctx := t.Context()
+	eventually(t, "vm1's routes in the edge's kernel", 20*time.Second, func() error {
+		out, err := l.Exec(ctx, "edge", "ip", "route", "show", "203.0.113.11")
+		if err := wants(out, err, "via 100.64.0.11", "via 100.64.2.11"); err != nil {
+			return err
+		}
+		out, err = l.Exec(ctx, "edge", "ip", "-6", "route", "show", "2001:db8:cb00:7101::/64")
+		return wants(out, err, "via 2001:db8:a::11", "via 2001:db8:b::11")
+	})
+	eventually(t, "the default routes in hv1's kernel", 20*time.Second, func() error {
+		out, err := l.Exec(ctx, "hv1", "ip", "route", "show", "default")
+		if err := wants(out, err, "via 100.64.0.2", "via 100.64.2.2"); err != nil {
+			return err
+		}
+		out, err = l.Exec(ctx, "hv1", "ip", "-6", "route", "show", "default")
+		return wants(out, err, "via 2001:db8:a::2", "via 2001:db8:b::2")
+	})
+	for _, to := range []string{"192.0.2.1", "2001:db8:ffff::1"} {
+		if out, err := l.Exec(ctx, "hv1", "ip", "route", "get", to); err != nil || !strings.Contains(out, "-public") {
+			t.Errorf("hv1's way to %s: %s, %v", to, out, err)
+		}
+	}
+	eventually(t, "the internet to answer hv1", 10*time.Second, func() error {
+		if err := l.Ping(ctx, "hv1", l.Topology.Internet4); err != nil {
+			return err
+		}
+		return l.Ping(ctx, "hv1", l.Topology.Internet6)
+	})
+}
+
+// checkPlaneFaults cuts plane B and silences plane A in turn.
+func checkPlaneFaults(t *testing.T, l *Lab) {
+	ctx := t.Context()
+	if err := l.CutPlane(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	out, err := l.Exec(ctx, "hv1", "ip", "-br", "link", "show", "dev", "b-public")
+	if err := wants(out, err, "NO-CARRIER"); err != nil {
+		t.Errorf("a plane that is cut: %v", err)
+	}
+	eventually(t, "everything to run over plane A", 30*time.Second, func() error {
+		out, err := l.Exec(ctx, "edge", "ip", "route", "show", "203.0.113.11")
+		if err == nil && (strings.Contains(out, "100.64.2.11") || !strings.Contains(out, "100.64.0.11")) {
+			return fmt.Errorf("the edge's route is %s", out)
+		}
+		return err
+	})
+	if err := l.Ping(ctx, "hv1", l.Topology.Internet4); err != nil {
+		t.Error(err)
+	}
+	if err := l.RestorePlane(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	checkReflected(t, l)
+	if err := l.SilencePlane(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	reflector := l.Topology.Planes[0].Segments[0].address4(reflectorHost).Addr()
+	if err := l.Ping(ctx, "hv1", reflector); !errors.Is(err, ErrNoAnswer) {
+		t.Errorf("ping over a silent plane: %v, want ErrNoAnswer", err)
+	}
+	if out, err := l.Exec(ctx, "hv1", "ip", "-br", "link", "show", "dev", "a-public"); err != nil || strings.Contains(out, "NO-CARRIER") {
+		t.Errorf("carrier on a silent plane: %s, %v", out, err)
+	}
+	if err := l.RestoreSilence(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the silent plane to answer again", 10*time.Second, func() error { return l.Ping(ctx, "hv1", reflector) })
+}
+
+func checkMove(t *testing.T, l *Lab) {
+	ctx := t.Context()
+	if err := l.MoveGuest(ctx, "vm1", "hv3"); err != nil {
+		t.Fatal(err)
+	}
+	if home, err := l.HomeOf(ctx, "vm1"); err != nil || home != "hv3" {
+		t.Errorf("home of vm1 after the move: %q, %v", home, err)
+	}
+	if out, err := l.Exec(ctx, "hv3", "ip", "-br", "link", "show", "dev", "tap1p"); err != nil {
+		t.Errorf("the second tap: %s, %v", out, err)
+	}
+	if err := l.MoveGuest(ctx, "vm9", "hv3"); err == nil {
+		t.Error("moving a guest that is not there: no error")
+	}
+}
+
+func TestDaemonEndsAndIsFoundAgain(t *testing.T) {
+	testenv.RequireRoot(t)
+	topology := Topology{Prefix: fmt.Sprintf("hrd%d-", os.Getpid())}
+	l := Open(topology, t.TempDir())
+	if err := os.MkdirAll(l.path(logsDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.makeNamespaces(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { checkDown(t, l) })
+	if _, err := l.Start(t.Context(), NodeEdge, "stubborn", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"); err != nil {
+		t.Fatal(err)
+	}
+	d, err := l.Daemon(NodeEdge, "stubborn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its first word", 5*time.Second, func() error { return wants(d.Tail(1), nil, "ready") })
+	if _, err := l.Start(t.Context(), NodeEdge, "stubborn", "true"); err == nil {
+		t.Error("starting a daemon twice: no error")
+	}
+	if err := d.Stop(t.Context(), syscall.SIGTERM, 50*time.Millisecond); err == nil {
+		t.Error("stopping a daemon that ignores the signal: no error")
+	}
+	eventually(t, "the kill", 5*time.Second, func() error {
+		if d.Alive() {
+			return errors.New("it is alive")
+		}
+		return nil
+	})
+	if err := d.Stop(t.Context(), syscall.SIGTERM, time.Second); err != nil {
+		t.Errorf("stopping a daemon that is gone: %v", err)
+	}
+}

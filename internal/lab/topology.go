@@ -1,0 +1,245 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Topology describes a lab. It is pure data: two labs with the same topology are the same network.
+type Topology struct {
+	// Prefix starts the name of every namespace: the node hv1 lives in hr-hv1.
+	Prefix string
+	// AS is the one autonomous system: all sessions are iBGP to route reflectors.
+	AS          uint32
+	Planes      []Plane
+	Hypervisors []Hypervisor
+	Guests      []Guest
+	Networks    []Network
+	// VRFs are the routing tables that hypervisors have, in the order of their definition.
+	VRFs []VRF
+	// Internet4 and Internet6 are addresses that only the default route leads to; the edge holds them.
+	Internet4, Internet6 netip.Addr
+	// LogAddress is where the log service listens in the node control.
+	LogAddress netip.AddrPort
+}
+
+// VRF is the name and kernel table of a VRF.
+type VRF struct {
+	Name  string
+	Table int
+}
+
+// Plane is one layer-2 fabric with a route reflector of its own. Planes share nothing.
+type Plane struct {
+	Name     string // "a"
+	Node     string // "planea"
+	RR       string // the node of the route reflector, "rra"
+	Software string // what reflects: BIRD or FRR
+	Segments []Segment
+}
+
+// The reflectors' software.
+const (
+	BIRD = "bird"
+	FRR  = "frr"
+)
+
+// Segment is one broadcast domain of a plane, for one VRF.
+type Segment struct {
+	VRF    string
+	V4, V6 netip.Prefix
+}
+
+// Hypervisor is a host that runs the agent. Number tells its addresses: interconnects end in .1N.
+type Hypervisor struct {
+	Name       string
+	Number     int
+	Management netip.Addr
+}
+
+// Network is a network of guests, as NetworkDefined events will describe it.
+type Network struct {
+	Name, VRF          string
+	V4, V6             netip.Prefix
+	Gateway4, Gateway6 netip.Addr
+	// Allocation6 is the length of what one guest gets: 64 gives each guest a /64 of its own.
+	Allocation6 int
+}
+
+// Guest is a virtual machine: a namespace, its home and its interfaces.
+type Guest struct {
+	Name       string
+	Hypervisor string // where it starts
+	Interfaces []Interface
+}
+
+// Interface is a guest's network interface and the tap at its other end.
+type Interface struct {
+	Name, Tap, MAC, Network string
+	V4                      netip.Addr
+	V6                      netip.Addr
+	// Prefix6 is what the log assigns: a /64 that V6 lies in, or V6 itself.
+	Prefix6 netip.Prefix
+}
+
+// Names of the nodes that every topology has once.
+const (
+	NodeEdge    = "edge"
+	NodeControl = "control"
+	NodeMgmt    = "mgmt"
+)
+
+// Reference returns the topology of the documentation: two planes, three hypervisors, four guests on two
+// networks. All addresses are from documentation ranges and 100.64.0.0/10.
+func Reference() Topology {
+	t := Topology{
+		Prefix:    "hr-",
+		AS:        65000,
+		VRFs:      []VRF{{"public", 90}, {"private", 20}},
+		Internet4: netip.MustParseAddr("192.0.2.1"), Internet6: netip.MustParseAddr("2001:db8:ffff::1"),
+		LogAddress: netip.MustParseAddrPort("198.51.100.10:4222"),
+		Networks: []Network{
+			{Name: "public", VRF: "public", Allocation6: 64,
+				V4: netip.MustParsePrefix("203.0.113.0/25"), Gateway4: netip.MustParseAddr("203.0.113.1"),
+				V6: netip.MustParsePrefix("2001:db8:cb00:7100::/57"), Gateway6: guestGateway6},
+			{Name: "private", VRF: "private", Allocation6: 128,
+				V4: netip.MustParsePrefix("203.0.113.128/25"), Gateway4: netip.MustParseAddr("203.0.113.129"),
+				V6: netip.MustParsePrefix("2001:db8:cb00:7180::/57"), Gateway6: guestGateway6},
+		},
+	}
+	for i, software := range []string{BIRD, FRR} {
+		t.Planes = append(t.Planes, referencePlane(i, software))
+	}
+	for n := 1; n <= 3; n++ {
+		t.Hypervisors = append(t.Hypervisors, Hypervisor{
+			Name: fmt.Sprintf("hv%d", n), Number: n, Management: netip.AddrFrom4([4]byte{198, 51, 100, byte(10 + n)}),
+		})
+	}
+	for n, home := range []string{"hv1", "hv1", "hv2", "hv3"} {
+		t.Guests = append(t.Guests, referenceGuest(n+1, home))
+	}
+	return t
+}
+
+// guestGateway6 is the same link-local address on every tap.
+var guestGateway6 = netip.MustParseAddr("fe80::1")
+
+func referencePlane(i int, software string) Plane {
+	letter := string(rune('a' + i))
+	p := Plane{Name: letter, Node: "plane" + letter, RR: "rr" + letter, Software: software}
+	for j, vrf := range []string{"public", "private"} {
+		p.Segments = append(p.Segments, Segment{
+			VRF: vrf,
+			V4:  netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte(2*i + j), 0}), 24),
+			V6:  netip.MustParsePrefix(fmt.Sprintf("2001:db8:%s:%d::/64", letter, j)),
+		})
+	}
+	return p
+}
+
+func referenceGuest(n int, home string) Guest {
+	private6 := netip.MustParseAddr(fmt.Sprintf("2001:db8:cb00:7180::1%d", n))
+	return Guest{
+		Name: fmt.Sprintf("vm%d", n), Hypervisor: home,
+		Interfaces: []Interface{
+			{Name: "eth0", Tap: fmt.Sprintf("tap%d", n), MAC: fmt.Sprintf("02:00:00:00:%02x:00", n), Network: "public",
+				V4:      netip.AddrFrom4([4]byte{203, 0, 113, byte(10 + n)}),
+				V6:      netip.MustParseAddr(fmt.Sprintf("2001:db8:cb00:710%d::1", n)),
+				Prefix6: netip.MustParsePrefix(fmt.Sprintf("2001:db8:cb00:710%d::/64", n))},
+			{Name: "eth1", Tap: fmt.Sprintf("tap%dp", n), MAC: fmt.Sprintf("02:00:00:00:%02x:01", n), Network: "private",
+				V4: netip.AddrFrom4([4]byte{203, 0, 113, byte(140 + n)}),
+				V6: private6, Prefix6: netip.PrefixFrom(private6, 128)},
+		},
+	}
+}
+
+// Nodes lists every node of the topology in the order of their making.
+func (t Topology) Nodes() []string {
+	nodes := []string{NodeMgmt, NodeControl, NodeEdge}
+	for _, p := range t.Planes {
+		nodes = append(nodes, p.Node, p.RR)
+	}
+	for _, h := range t.Hypervisors {
+		nodes = append(nodes, h.Name)
+	}
+	for _, g := range t.Guests {
+		nodes = append(nodes, g.Name)
+	}
+	return nodes
+}
+
+// Namespace is the name under which ip(8) knows a node.
+func (t Topology) Namespace(node string) string { return t.Prefix + node }
+
+// Guest finds a guest by name.
+func (t Topology) Guest(name string) (Guest, error) {
+	i := slices.IndexFunc(t.Guests, func(g Guest) bool { return g.Name == name })
+	if i < 0 {
+		return Guest{}, fmt.Errorf("guest %q is not in the topology", name)
+	}
+	return t.Guests[i], nil
+}
+
+// Plane finds a plane by its letter.
+func (t Topology) Plane(name string) (Plane, error) {
+	i := slices.IndexFunc(t.Planes, func(p Plane) bool { return p.Name == name })
+	if i < 0 {
+		return Plane{}, fmt.Errorf("plane %q is not in the topology", name)
+	}
+	return t.Planes[i], nil
+}
+
+// Network finds a guests' network by name.
+func (t Topology) Network(name string) (Network, error) {
+	i := slices.IndexFunc(t.Networks, func(n Network) bool { return n.Name == name })
+	if i < 0 {
+		return Network{}, fmt.Errorf("network %q is not in the topology", name)
+	}
+	return t.Networks[i], nil
+}
+
+// Host numbers in every segment; hypervisor N has hypervisorHost + N.
+const (
+	reflectorHost  = 1
+	edgeHost       = 2
+	hypervisorHost = 10
+)
+
+// address4 and address6 are the host's address in the segment, with the segment's length.
+func (s Segment) address4(host int) netip.Prefix {
+	a := s.V4.Addr().As4()
+	a[3] = byte(host)
+	return netip.PrefixFrom(netip.AddrFrom4(a), s.V4.Bits())
+}
+
+// address6 writes the number as people read it: host 11 ends in ::11.
+func (s Segment) address6(host int) netip.Prefix {
+	a := s.V6.Addr().As16()
+	a[15] = byte(host/10<<4 | host%10)
+	return netip.PrefixFrom(netip.AddrFrom16(a), s.V6.Bits())
+}
+
+// Uplink is a hypervisor's port into a segment.
+type Uplink struct {
+	Interface string
+	Plane     string
+	VRF       string
+	V4, V6    netip.Prefix
+	Reflector netip.Addr
+}
+
+// Uplinks lists a hypervisor's ports with the addresses that its agent has to give them.
+func (t Topology) Uplinks(h Hypervisor) []Uplink {
+	var ups []Uplink
+	for _, p := range t.Planes {
+		for _, s := range p.Segments {
+			ups = append(ups, Uplink{
+				Interface: p.Name + "-" + s.VRF, Plane: p.Name, VRF: s.VRF,
+				V4: s.address4(hypervisorHost + h.Number), V6: s.address6(hypervisorHost + h.Number),
+				Reflector: s.address4(reflectorHost).Addr(),
+			})
+		}
+	}
+	return ups
+}
