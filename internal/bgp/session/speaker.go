@@ -1,0 +1,221 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hostroute/hostroute/internal/bgp"
+)
+
+// Speaker holds the BGP sessions of a hypervisor.
+type Speaker struct {
+	cfg   Config
+	fib   FIB
+	log   *slog.Logger
+	ribs  map[string]*rib
+	peers []*peer
+
+	synced chan struct{}
+	done   chan struct{} // closed when Run returned
+	stop   context.CancelCauseFunc
+	ctx    context.Context // ends by Stop
+
+	mu       sync.Mutex
+	said     bool // Announce was called
+	sets     map[string]map[netip.Prefix]bgp.Announcement
+	withdraw bool // on the way out
+	running  bool
+}
+
+// New makes a Speaker; it does nothing before Run.
+func New(c Config, fib FIB, log *slog.Logger) *Speaker {
+	c.setDefaults()
+	s := &Speaker{
+		cfg: c, fib: fib, log: log, ribs: map[string]*rib{},
+		synced: make(chan struct{}), done: make(chan struct{}),
+		sets: map[string]map[netip.Prefix]bgp.Announcement{},
+	}
+	s.ctx, s.stop = context.WithCancelCause(context.Background())
+	byVRF := map[string][]*peer{}
+	for _, p := range c.Peers {
+		made := newPeer(s, p)
+		s.peers = append(s.peers, made)
+		byVRF[p.VRF] = append(byVRF[p.VRF], made)
+	}
+	for name, peers := range byVRF {
+		r := newRIB(name, peers, log)
+		s.ribs[name] = r
+		for _, p := range peers {
+			p.rib = r
+		}
+	}
+	return s
+}
+
+// Run speaks until ctx ends or Stop is called, and returns nil then. The end
+// of ctx is a restart: connections close without a NOTIFICATION, so that peers
+// with graceful restart keep our routes. Learned routes stay in the FIB either
+// way. An error is one of the configuration. Run can be called once.
+func (s *Speaker) Run(ctx context.Context) error {
+	if err := s.cfg.check(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.running = true
+	s.mu.Unlock()
+	defer close(s.done)
+	defer context.AfterFunc(ctx, func() { s.stop(ErrStopped) })()
+
+	var writers, sessions sync.WaitGroup
+	writing, end := context.WithCancel(context.Background())
+	defer end()
+	for _, r := range s.ribs {
+		writers.Go(func() { r.run(writing, s.fib) })
+	}
+	for _, p := range s.peers {
+		sessions.Go(func() { p.run(s.ctx) })
+	}
+	sessions.Go(func() { s.sync(s.ctx) })
+	<-s.ctx.Done()
+	end() // first: sessions that end now must not take routes away
+	writers.Wait()
+	sessions.Wait()
+	return nil
+}
+
+// Stop ends Run and waits for it, or for ctx. With withdraw the hypervisor
+// leaves for good: every peer is told that our routes are gone, and why.
+// Without, it is a restart, as in Run.
+func (s *Speaker) Stop(ctx context.Context, withdraw bool) error {
+	s.mu.Lock()
+	s.withdraw = s.withdraw || withdraw
+	running := s.running
+	s.mu.Unlock()
+	s.stop(ErrStopped)
+	if !running {
+		return nil
+	}
+	select {
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Speaker) leaving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.withdraw
+}
+
+// Announce says everything that is to be announced, in all VRFs; what is not
+// in the set is withdrawn. No session ends its initial update before the first
+// call: an agent that was restarted and doesn't know yet what to announce must
+// not have its peers forget what it announced before.
+func (s *Speaker) Announce(set []bgp.Announcement) {
+	sets := map[string]map[netip.Prefix]bgp.Announcement{}
+	for _, a := range set {
+		if !a.Prefix.IsValid() {
+			s.log.Error("announcement without a prefix", "vrf", a.VRF)
+			continue
+		}
+		if sets[a.VRF] == nil {
+			sets[a.VRF] = map[netip.Prefix]bgp.Announcement{}
+		}
+		a.Prefix = a.Prefix.Masked()
+		sets[a.VRF][a.Prefix] = a
+	}
+	s.mu.Lock()
+	s.sets, s.said = sets, true
+	s.mu.Unlock()
+	for _, p := range s.peers {
+		p.poke()
+	}
+}
+
+// announced gives what to announce in a VRF, once that was said. The map is
+// never written again.
+func (s *Speaker) announced(vrf string) (map[netip.Prefix]bgp.Announcement, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sets[vrf], s.said
+}
+
+// UplinkChanged tells that an uplink lost its carrier, or has it again. Its
+// sessions fall at once and their paths are gone, respectively they are
+// dialled at once. Uplinks are taken to be up until it is called.
+func (s *Speaker) UplinkChanged(name string, up bool) {
+	for _, p := range s.peers {
+		if p.cfg.Uplink == name {
+			p.uplink(up)
+		}
+	}
+}
+
+// PeerDown tells that a peer is known to be dead, by BFD for one (RFC 5882
+// section 4.3): its session falls, its paths are not kept as stale, and it is
+// dialled again after the usual pause.
+func (s *Speaker) PeerDown(uplink string, address netip.Addr, reason string) {
+	for _, p := range s.peers {
+		if p.cfg.Uplink == uplink && p.cfg.Address.WithZone("") == address.WithZone("") {
+			p.kill(peerDown(reason))
+		}
+	}
+}
+
+// Refresh asks every peer of a VRF for all of its routes again (RFC 2918);
+// every VRF's, if the name is empty.
+func (s *Speaker) Refresh(vrf string) {
+	for _, p := range s.peers {
+		if vrf == "" || p.cfg.VRF == vrf {
+			p.refresh()
+		}
+	}
+}
+
+// Synced is closed when every session has delivered its first End-of-RIB, or
+// the time for that is over, and what was learned is in the FIB: now what a
+// previous run left there may go. PeerStatus tells who did not deliver.
+func (s *Speaker) Synced() <-chan struct{} { return s.synced }
+
+func (s *Speaker) sync(ctx context.Context) {
+	deadline := time.NewTimer(s.cfg.SyncDeadline)
+	defer deadline.Stop()
+	over := false
+	for _, p := range s.peers {
+		select {
+		case <-p.delivered:
+			continue
+		default:
+		}
+		if over {
+			s.log.Warn("no End-of-RIB in time", "peer", p.cfg.Name, "vrf", p.cfg.VRF)
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.delivered:
+		case <-deadline.C:
+			over = true
+			s.log.Warn("no End-of-RIB in time", "peer", p.cfg.Name, "vrf", p.cfg.VRF)
+		}
+	}
+	// Routes that can't be written don't hold this up for ever.
+	deadline.Reset(s.cfg.SyncDeadline)
+	for _, r := range s.ribs {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.settled():
+		case <-deadline.C:
+			s.log.Warn("routes are not all written", "vrf", r.vrf)
+			deadline.Reset(0)
+		}
+	}
+	close(s.synced)
+}

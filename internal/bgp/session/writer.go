@@ -1,0 +1,207 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
+
+	"github.com/hostroute/hostroute/internal/bgp"
+)
+
+// writer is the sending half of an established session. It knows what the peer
+// was told (its Adj-RIB-Out) and brings that to what is to be announced.
+type writer struct {
+	p     *peer
+	conn  net.Conn
+	neg   *negotiated
+	style style
+	hops  [2]netip.Addr // next hop of each family, invalid if it can't be announced
+	told  [2]map[netip.Prefix]outgoing
+	ended bool // End-of-RIB was sent
+	wake  chan struct{}
+
+	mu     sync.Mutex
+	resend [2]bool // the peer asked for a family again
+	ask    [2]bool // we are to ask for a family again
+}
+
+func newWriter(p *peer, conn net.Conn, neg *negotiated) *writer {
+	w := &writer{
+		p: p, conn: conn, neg: neg, wake: make(chan struct{}, 1),
+		style: style{as: p.s.cfg.AS, ebgp: p.cfg.AS != p.s.cfg.AS, as4: neg.as4},
+		hops:  p.ownHops(conn, neg),
+		told:  [2]map[netip.Prefix]outgoing{{}, {}},
+	}
+	w.poke()
+	return w
+}
+
+// poke makes the writer look at what there is to do.
+func (w *writer) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *writer) request(set *[2]bool, f bgp.Family) {
+	w.mu.Lock()
+	set[f] = true
+	w.mu.Unlock()
+	w.poke()
+}
+
+// run sends until ctx ends, or an error that ends the session.
+func (w *writer) run(ctx context.Context) error {
+	var tick <-chan time.Time
+	if every := w.neg.keepalive(); every > 0 {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.wake:
+			if err := w.work(); err != nil {
+				return err
+			}
+		case <-tick:
+			if err := w.write(packet.NewBGPKeepAliveMessage()); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (w *writer) write(m *packet.BGPMessage) error {
+	b, err := serialize(nil, m)
+	if err != nil {
+		return err
+	}
+	w.p.counters.messagesOut.Add(1)
+	return send(w.conn, w.neg.hold, b)
+}
+
+// work does what was asked for and tells the peer what has changed.
+func (w *writer) work() error {
+	w.mu.Lock()
+	resend, ask := w.resend, w.ask
+	w.resend, w.ask = [2]bool{}, [2]bool{}
+	w.mu.Unlock()
+	for _, f := range bgp.Families {
+		if ask[f] {
+			afi, safi := packet.RouteFamilyToAfiSafi(codecFamilies[f])
+			if err := w.write(packet.NewBGPRouteRefreshMessage(afi, 0, safi)); err != nil {
+				return err
+			}
+		}
+	}
+	set, ok := w.p.s.announced(w.p.cfg.VRF)
+	if !ok {
+		return nil // nobody said yet what to announce: no End-of-RIB either
+	}
+	for _, f := range bgp.Families {
+		if err := w.tell(f, set, resend[f]); err != nil {
+			return err
+		}
+	}
+	return w.end()
+}
+
+// end sends the End-of-RIB of every family, once (RFC 4724 section 4.1).
+func (w *writer) end() error {
+	if w.ended {
+		return nil
+	}
+	for _, f := range bgp.Families {
+		if w.neg.families[f] {
+			if err := w.write(packet.NewEndOfRib(codecFamilies[f])); err != nil {
+				return err
+			}
+		}
+	}
+	w.ended = true
+	w.p.announcedAll()
+	return nil
+}
+
+// tell brings one family of what the peer was told to what it is to know.
+// Whatever it has is told first, then what it loses, so that an address that
+// becomes part of another prefix is never without a route.
+func (w *writer) tell(f bgp.Family, set map[netip.Prefix]bgp.Announcement, all bool) error {
+	want := w.wanted(f, set)
+	groups := map[outgoing][]netip.Prefix{}
+	for p, o := range want {
+		if old, ok := w.told[f][p]; all || !ok || old != o {
+			groups[o] = append(groups[o], p)
+		}
+	}
+	var gone []netip.Prefix
+	for p := range w.told[f] {
+		if _, ok := want[p]; !ok {
+			gone = append(gone, p)
+		}
+	}
+	var b []byte
+	var err error
+	for _, o := range slices.SortedFunc(maps.Keys(groups), compareOutgoing) {
+		list := groups[o]
+		slices.SortFunc(list, netip.Prefix.Compare)
+		if b, err = w.style.announce(b, f, o, list); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(gone, netip.Prefix.Compare)
+	if b, err = withdraw(b, f, gone); err != nil || len(b) == 0 {
+		return err
+	}
+	w.p.counters.updatesOut.Add(1)
+	if err := send(w.conn, w.neg.hold, b); err != nil {
+		return err
+	}
+	w.told[f] = want
+	w.p.counters.announced[f].Store(int64(len(want)))
+	return nil
+}
+
+// wanted is what the peer is to know of one family.
+func (w *writer) wanted(f bgp.Family, set map[netip.Prefix]bgp.Announcement) map[netip.Prefix]outgoing {
+	want := map[netip.Prefix]outgoing{}
+	if !w.hops[f].IsValid() {
+		return want
+	}
+	for p, a := range set {
+		if bgp.FamilyOf(p) == f {
+			want[p] = outgoing{a.Preference, encodeCommunities(a.Communities), w.hops[f]}
+		}
+	}
+	return want
+}
+
+func compareOutgoing(a, b outgoing) int {
+	return cmp.Or(cmp.Compare(b.preference, a.preference), cmp.Compare(a.communities, b.communities))
+}
+
+// farewell withdraws everything and says that it is for good: a plain Cease
+// would have a peer with RFC 8538 keep what we announced.
+func (w *writer) farewell() {
+	for _, f := range bgp.Families {
+		if w.tell(f, nil, false) != nil {
+			return
+		}
+	}
+	if w.neg.restart.notification {
+		notify(w.conn, codeCease, ceaseHardReset, []byte{codeCease, ceaseShutdown})
+		return
+	}
+	notify(w.conn, codeCease, ceaseShutdown, nil)
+}
