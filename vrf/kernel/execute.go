@@ -1,0 +1,215 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/hostroute/hostroute/vrf"
+)
+
+// Execute carries out a plan. What fails is reported as *vrf.OpError, joined,
+// and stops only what depends on it.
+func (k *Kernel) Execute(ctx context.Context, ops []vrf.Op) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(ops) == 0 {
+		return nil
+	}
+	if err := k.open(); err != nil {
+		return err
+	}
+	e := executor{Kernel: k, ports: map[string]int{}}
+	return vrf.Run(ctx, ops, func(op vrf.Op) error { return explain(op, e.do(op)) })
+}
+
+// executor is one execution. It remembers the indexes of links.
+type executor struct {
+	*Kernel
+	ports map[string]int
+}
+
+func (e *executor) do(op vrf.Op) error {
+	switch o := op.(type) {
+	case vrf.CreateVRF:
+		link := &netlink.Vrf{LinkAttrs: netlink.NewLinkAttrs(), Table: o.Table}
+		link.Name = o.Name
+		return ignore(e.handle.LinkAdd(link), unix.EEXIST)
+	case vrf.SetSysctl:
+		return writeSysctl(e.ns, o.Name, o.Value)
+	case vrf.AddRule:
+		e.socket.reset()
+		e.socket.rule(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, o.Rule)
+		return ignore(e.socket.do(), unix.EEXIST)
+	case vrf.DeleteRule:
+		e.socket.reset()
+		e.socket.rule(unix.RTM_DELRULE, 0, o.Rule)
+		return ignore(e.socket.do(), unix.ENOENT)
+	case vrf.AddRoute:
+		return e.addRoute(o)
+	case vrf.DeleteRoute:
+		return e.writeRoute(o.Route, vrf.Delete)
+	default:
+		return e.onLink(op)
+	}
+}
+
+// onLink does the operations that are about an existing link.
+func (e *executor) onLink(op vrf.Op) error {
+	link := linkOf(op)
+	port, err := e.port(link)
+	if err != nil {
+		return err
+	}
+	dev := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: port, Name: link}}
+	switch o := op.(type) {
+	case vrf.SetUp:
+		return e.handle.LinkSetUp(dev)
+	case vrf.SetDown:
+		return e.handle.LinkSetDown(dev)
+	case vrf.SetMaster:
+		return e.setMaster(dev, o.Master)
+	case vrf.SetMAC:
+		return e.handle.LinkSetHardwareAddr(dev, net.HardwareAddr(o.MAC[:]))
+	case vrf.SetGroup:
+		return e.handle.LinkSetGroup(dev, int(o.Group))
+	case vrf.AddAddress:
+		e.socket.reset()
+		e.socket.address(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, port, o.Prefix, o.ScopeLink)
+		return e.socket.do()
+	case vrf.DeleteAddress:
+		e.socket.reset()
+		e.socket.address(unix.RTM_DELADDR, 0, port, o.Prefix, false)
+		return ignore(e.socket.do(), unix.EADDRNOTAVAIL)
+	case vrf.SetNeighbour:
+		return e.handle.NeighSet(neighbour(port, o.Neighbour.Address, o.Neighbour.MAC[:]))
+	case vrf.DeleteNeighbour:
+		return ignore(e.handle.NeighDel(neighbour(port, o.Address, nil)), unix.ENOENT)
+	}
+	return fmt.Errorf("unknown operation %T", op)
+}
+
+func linkOf(op vrf.Op) string {
+	switch o := op.(type) {
+	case vrf.SetUp:
+		return o.Link
+	case vrf.SetDown:
+		return o.Link
+	case vrf.SetMaster:
+		return o.Link
+	case vrf.SetMAC:
+		return o.Link
+	case vrf.SetGroup:
+		return o.Link
+	case vrf.AddAddress:
+		return o.Link
+	case vrf.DeleteAddress:
+		return o.Link
+	case vrf.SetNeighbour:
+		return o.Neighbour.Link
+	case vrf.DeleteNeighbour:
+		return o.Link
+	}
+	return ""
+}
+
+func (e *executor) setMaster(dev netlink.Link, master string) error {
+	if master == "" {
+		return e.handle.LinkSetNoMaster(dev)
+	}
+	index, err := e.port(master)
+	if err != nil {
+		return err
+	}
+	return e.handle.LinkSetMasterByIndex(dev, index)
+}
+
+func (e *executor) port(name string) (int, error) {
+	if i, ok := e.ports[name]; ok {
+		return i, nil
+	}
+	link, err := e.handle.LinkByName(name)
+	if err != nil {
+		return 0, fmt.Errorf("looking up %s: %w", name, err)
+	}
+	e.ports[name] = link.Attrs().Index
+	return link.Attrs().Index, nil
+}
+
+// addRoute adds or replaces. A route in the way of an exclusive add may be
+// ours, if it was written after the plan was made: it goes away by a delete
+// that can only hit ours.
+func (e *executor) addRoute(o vrf.AddRoute) error {
+	if o.Replace {
+		return e.writeRoute(o.Route, vrf.Replace)
+	}
+	err := e.writeRoute(o.Route, vrf.Add)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if err := e.writeRoute(o.Route, vrf.Delete); err != nil {
+		return err
+	}
+	err = e.writeRoute(o.Route, vrf.Add)
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("%w: %w", vrf.ErrExists, err)
+	}
+	return err
+}
+
+func (e *executor) writeRoute(r vrf.InstalledRoute, verb vrf.Verb) error {
+	m := route{prefix: r.Prefix, table: r.Table, metric: r.Metric, kind: unix.RTN_UNICAST, via: r.Via}
+	switch {
+	case r.Unreachable:
+		m.kind = unix.RTN_UNREACHABLE
+	case verb != vrf.Delete:
+		var err error
+		if m.port, err = e.port(r.Link); err != nil {
+			return err
+		}
+		// A tap is a wire to one guest: what is behind it is there, whatever
+		// the table says meanwhile about the way to the gateway.
+		m.onLink = r.Via.IsValid() && !r.Via.IsLinkLocalUnicast()
+		if !r.Via.IsValid() && r.Prefix.Addr().Is4() {
+			m.scope = unix.RT_SCOPE_LINK
+		}
+	}
+	e.socket.reset()
+	e.socket.route(&m, verb)
+	err := e.socket.do()
+	if verb == vrf.Delete {
+		return ignore(err, unix.ESRCH, unix.ENOENT)
+	}
+	return err
+}
+
+func neighbour(port int, a netip.Addr, mac net.HardwareAddr) *netlink.Neigh {
+	family := unix.AF_INET6
+	if a.Is4() {
+		family = unix.AF_INET
+	}
+	return &netlink.Neigh{
+		LinkIndex: port, Family: family, State: netlink.NUD_PERMANENT,
+		IP: a.AsSlice(), HardwareAddr: mac,
+	}
+}
+
+func fromIP(ip net.IP) (netip.Addr, bool) {
+	a, ok := netip.AddrFromSlice(ip)
+	return a.Unmap(), ok
+}
+
+// ignore drops errors that mean that it is done already.
+func ignore(err error, harmless ...error) error {
+	for _, h := range harmless {
+		if errors.Is(err, h) {
+			return nil
+		}
+	}
+	return err
+}

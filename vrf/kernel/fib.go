@@ -1,0 +1,248 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/hostroute/hostroute/vrf"
+)
+
+// FIB writes learned routes. It is safe for concurrent use; calls wait for
+// each other. See package vrf for what each does.
+type FIB struct {
+	mu    sync.Mutex
+	plane *dataplane
+	fib   *vrf.FIB
+}
+
+// NewFIB is inert, like New. Call Adopt before anything else.
+func NewFIB(o Options, vrfs []vrf.VRF, uplinks []vrf.Uplink) *FIB {
+	plane := &dataplane{ns: o.NetNS, noObjects: o.NoNextHopObjects}
+	return &FIB{plane: plane, fib: vrf.NewFIB(plane, vrfs, uplinks)}
+}
+
+// Close closes the sockets. The kernel keeps its routes.
+func (f *FIB) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.plane.close()
+}
+
+// Adopt takes over what an earlier run left, and says how many routes.
+func (f *FIB) Adopt(ctx context.Context) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fib.Adopt(ctx)
+}
+
+// Apply brings changes into the kernel.
+func (f *FIB) Apply(ctx context.Context, vrf string, changes []vrf.Change) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fib.Apply(ctx, vrf, changes)
+}
+
+// UplinkChanged tells that the plane behind an uplink is lost or back.
+func (f *FIB) UplinkChanged(ctx context.Context, uplink string, up bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fib.UplinkChanged(ctx, uplink, up)
+}
+
+// Repair mends what the kernel or somebody else did to next hops, and tries
+// again what failed. Call it on a Notice about links or next hops.
+func (f *FIB) Repair(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fib.Repair(ctx)
+}
+
+// Sweep removes adopted routes that nobody confirmed, and says how many.
+func (f *FIB) Sweep(ctx context.Context, vrf string) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fib.Sweep(ctx, vrf)
+}
+
+// Stats counts a VRF's learned routes.
+func (f *FIB) Stats(vrf string) vrf.Stats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fib.Stats(vrf)
+}
+
+// Lookup finds the longest learned prefix that holds an address.
+func (f *FIB) Lookup(vrf string, a netip.Addr) (vrf.Learned, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fib.Lookup(vrf, a)
+}
+
+// Route finds the learned route of exactly this prefix.
+func (f *FIB) Route(vrf string, p netip.Prefix) (vrf.Learned, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fib.Route(vrf, p)
+}
+
+// Walk calls yield for every learned route of a VRF, in no useful order, until
+// it returns false. The FIB waits meanwhile.
+func (f *FIB) Walk(vrf string, yield func(vrf.Learned) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fib.Walk(vrf, yield)
+}
+
+// dataplane is the kernel as the FIB of package vrf sees it.
+type dataplane struct {
+	ns        int
+	noObjects bool
+	socket    *socket
+	handle    *netlink.Handle
+}
+
+var _ vrf.Dataplane = (*dataplane)(nil)
+
+func (p *dataplane) open() error {
+	if p.socket != nil {
+		return nil
+	}
+	k := Kernel{ns: p.ns}
+	if err := k.open(); err != nil {
+		return err
+	}
+	p.socket, p.handle = k.socket, k.handle
+	return nil
+}
+
+func (p *dataplane) close() error {
+	if p.socket == nil {
+		return nil
+	}
+	p.handle.Close()
+	err := p.socket.close()
+	p.socket, p.handle = nil, nil
+	return err
+}
+
+// State reads the uplinks and the next hops of ours.
+func (p *dataplane) State(ctx context.Context, links []string) (vrf.State, error) {
+	state := vrf.State{Ports: map[string]vrf.Port{}}
+	if err := p.open(); err != nil {
+		return state, err
+	}
+	for _, name := range links {
+		link, err := p.handle.LinkByName(name)
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			continue
+		}
+		if err != nil {
+			return state, fmt.Errorf("looking up %s: %w", name, err)
+		}
+		a := link.Attrs()
+		state.Ports[name] = vrf.Port{Index: a.Index, Master: p.nameOf(a.MasterIndex), Running: running(a)}
+	}
+	if p.noObjects {
+		return state, nil
+	}
+	var err error
+	state.NextHops, state.Objects, err = p.socket.nextHops(ctx)
+	return state, err
+}
+
+func (p *dataplane) nameOf(index int) string {
+	if index == 0 {
+		return ""
+	}
+	link, err := p.handle.LinkByIndex(index)
+	if err != nil {
+		return "" // it is going away, and a notice will say so
+	}
+	return link.Attrs().Name
+}
+
+// LearnedRoutes dumps the learned routes of a table.
+func (p *dataplane) LearnedRoutes(ctx context.Context, table uint32, f func(vrf.LearnedRoute)) error {
+	if err := p.open(); err != nil {
+		return err
+	}
+	return p.socket.routes(ctx, table, func(d *dumped) {
+		if d.metric == vrf.MetricLearned {
+			f(vrf.LearnedRoute{Prefix: d.prefix, NextHopID: d.nextHopID, Hops: d.hops})
+		}
+	})
+}
+
+// batchNextHops keeps a send well below the socket's buffer: a group may have
+// hundreds of members.
+const batchNextHops = 64
+
+// WriteNextHops writes next-hop objects in batches.
+func (p *dataplane) WriteNextHops(ctx context.Context, ops []vrf.NextHopOp, failed func(int, error)) error {
+	if err := p.open(); err != nil {
+		return err
+	}
+	for from := 0; from < len(ops); from += batchNextHops {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		batch := ops[from:min(from+batchNextHops, len(ops))]
+		p.socket.reset()
+		for i := range batch {
+			p.socket.nextHop(&batch[i])
+		}
+		err := p.socket.batch(len(batch), func(i int, err error) {
+			if batch[i].Delete && errors.Is(err, unix.ENOENT) {
+				return
+			}
+			failed(from+i, meaning(err))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteRoutes writes routes in one batch.
+func (p *dataplane) WriteRoutes(ctx context.Context, writes []vrf.RouteWrite, failed func(int, error)) error {
+	if err := errors.Join(ctx.Err(), p.open()); err != nil || len(writes) == 0 {
+		return err
+	}
+	p.socket.reset()
+	var m route
+	for i := range writes {
+		w := &writes[i]
+		m = route{
+			prefix: w.Prefix, table: w.Table, metric: vrf.MetricLearned,
+			kind: unix.RTN_UNICAST, nextHopID: w.NextHopID, hops: w.Hops,
+		}
+		p.socket.route(&m, w.Verb)
+	}
+	return p.socket.batch(len(writes), func(i int, err error) {
+		if writes[i].Verb == vrf.Delete && (errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)) {
+			return
+		}
+		failed(i, meaning(err))
+	})
+}
+
+// meaning wraps the kernel's error into what the FIB can act on.
+func meaning(err error) error {
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("%w: %w", vrf.ErrExists, err)
+	case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("%w: %w", vrf.ErrNotReady, err)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
+	}
+	return err
+}

@@ -1,0 +1,104 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/hostroute/hostroute/vrf"
+)
+
+// Options of New and NewFIB.
+type Options struct {
+	// NetNS is an open file descriptor of the network namespace to work in, 0
+	// for the caller's. It must stay open as long as the thing made with it.
+	NetNS int
+	// NoNextHopObjects makes the FIB write next hops into every route although
+	// the kernel has next-hop objects. For tests, and against a kernel whose
+	// objects are broken.
+	NoNextHopObjects bool
+}
+
+// Kernel brings a host's desired state into the kernel. It is safe for
+// concurrent use; reading and executing wait for each other.
+type Kernel struct {
+	ns int
+
+	mu     sync.Mutex
+	handle *netlink.Handle
+	socket *socket
+}
+
+// New is inert: sockets are opened by the first use, and Close closes them.
+func New(o Options) *Kernel { return &Kernel{ns: o.NetNS} }
+
+// ErrNoVRF: the kernel can't make VRF devices.
+var ErrNoVRF = errors.New("this kernel has no VRF: boot one with CONFIG_NET_VRF, or load the module vrf (Debian: package linux-image-amd64, not the cloud image)")
+
+// ErrNotPermitted: the process may not change the network.
+var ErrNotPermitted = errors.New("changing the kernel's network needs root, or the capability CAP_NET_ADMIN")
+
+// open opens the sockets. The caller holds the lock.
+func (k *Kernel) open() error {
+	if k.socket != nil {
+		return nil
+	}
+	s, err := dial(k.ns)
+	if err != nil {
+		return err
+	}
+	ns := netns.NsHandle(k.ns)
+	if k.ns == 0 {
+		ns = netns.None()
+	}
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return errors.Join(fmt.Errorf("opening a route netlink socket: %w", err), s.close())
+	}
+	k.socket, k.handle = s, h
+	return nil
+}
+
+// Close closes the sockets. The kernel keeps what it was told.
+func (k *Kernel) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.socket == nil {
+		return nil
+	}
+	k.handle.Close()
+	err := k.socket.close()
+	k.socket, k.handle = nil, nil
+	return err
+}
+
+// Apply reads, plans and executes. It returns the plan, also beside an error,
+// and the next Apply finds again what failed.
+func (k *Kernel) Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vrf.Result, error) {
+	actual, err := k.Read(ctx, desired)
+	if err != nil {
+		return vrf.Result{}, err
+	}
+	result := vrf.Plan(desired, actual, o)
+	return result, k.Execute(ctx, result.Ops)
+}
+
+// explain puts what a user can do into an error that says too little.
+func explain(op vrf.Op, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
+	}
+	if _, isVRF := op.(vrf.CreateVRF); isVRF && errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("%w: %w", ErrNoVRF, err)
+	}
+	return err
+}

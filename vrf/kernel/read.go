@@ -1,0 +1,236 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/hostroute/hostroute/vrf"
+)
+
+// interruptedTries is how often a dump is repeated that changed meanwhile. Few
+// are ever needed; the limit is there for a kernel that never comes to rest.
+const interruptedTries = 20
+
+// Read reads what Plan needs to compare with a desired host: all links and
+// addresses, and of routes and sysctls what concerns that host.
+func (k *Kernel) Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var actual vrf.Actual
+	if err := k.open(); err != nil {
+		return actual, err
+	}
+	r := reader{Kernel: k, actual: &actual, names: map[int]string{}}
+	steps := []func(context.Context, vrf.Host) error{r.links, r.addresses, r.neighbours, r.rules, r.routes}
+	for _, step := range steps {
+		if err := ctx.Err(); err != nil {
+			return actual, err
+		}
+		if err := step(ctx, desired); err != nil {
+			return actual, err
+		}
+	}
+	var err error
+	actual.Sysctls, err = readSysctls(k.ns, vrf.Sysctls(desired))
+	return actual, err
+}
+
+// reader fills an Actual.
+type reader struct {
+	*Kernel
+	actual *vrf.Actual
+	names  map[int]string
+}
+
+// retry repeats a dump that was interrupted by a change.
+func retry(what string, read func() error) error {
+	var err error
+	for range interruptedTries {
+		err = read()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, errInterrupted) && !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", what, err)
+	}
+	return nil
+}
+
+func (r *reader) links(context.Context, vrf.Host) error {
+	var list []netlink.Link
+	if err := retry("links", func() (err error) { list, err = r.handle.LinkList(); return err }); err != nil {
+		return err
+	}
+	for _, l := range list {
+		r.names[l.Attrs().Index] = l.Attrs().Name
+	}
+	for _, l := range list {
+		a := l.Attrs()
+		link := vrf.Link{
+			Name: a.Name, Index: a.Index, Master: r.names[a.MasterIndex], Group: a.Group,
+			Up: a.RawFlags&unix.IFF_UP != 0, Running: running(a),
+		}
+		copy(link.MAC[:], a.HardwareAddr)
+		if v, ok := l.(*netlink.Vrf); ok {
+			link.Table = v.Table
+		}
+		r.actual.Links = append(r.actual.Links, link)
+	}
+	return nil
+}
+
+func running(a *netlink.LinkAttrs) bool {
+	const both = unix.IFF_UP | unix.IFF_LOWER_UP
+	return a.RawFlags&both == both
+}
+
+func (r *reader) addresses(ctx context.Context, _ vrf.Host) error {
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		kept := len(r.actual.Addresses)
+		err := retry("addresses", func() error {
+			r.actual.Addresses = r.actual.Addresses[:kept]
+			return r.small(ctx, unix.RTM_GETADDR, family, unix.SizeofIfAddrmsg, func(payload []byte) {
+				if a, ok := parseAddress(payload); ok {
+					a.Link = r.names[a.port]
+					r.actual.AddressProtocols = r.actual.AddressProtocols || a.Protocol != 0
+					r.actual.Addresses = append(r.actual.Addresses, a.Address)
+				}
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// small dumps a table without a filter.
+func (k *Kernel) small(ctx context.Context, kind uint16, family byte, header int, f func([]byte)) error {
+	s := k.socket
+	s.reset()
+	at := s.begin(kind, unix.NLM_F_DUMP)
+	s.out = append(s.out, family)
+	s.out = append(s.out, make([]byte, header-1)...)
+	s.end(at)
+	return s.dump(ctx, func(_ uint16, payload []byte) { f(payload) })
+}
+
+func (r *reader) neighbours(context.Context, vrf.Host) error {
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		var list []netlink.Neigh
+		err := retry("neighbours", func() (err error) { list, err = r.handle.NeighList(0, family); return err })
+		if err != nil {
+			return err
+		}
+		for _, n := range list {
+			a, ok := fromIP(n.IP)
+			if n.State != netlink.NUD_PERMANENT || n.Flags&unix.NTF_PROXY != 0 || !ok {
+				continue
+			}
+			have := vrf.InstalledNeighbour{Link: r.names[n.LinkIndex], Address: a}
+			copy(have.MAC[:], n.HardwareAddr)
+			r.actual.Neighbours = append(r.actual.Neighbours, have)
+		}
+	}
+	return nil
+}
+
+func (r *reader) rules(ctx context.Context, _ vrf.Host) error {
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		kept := len(r.actual.Rules)
+		err := retry("rules", func() error {
+			r.actual.Rules = r.actual.Rules[:kept]
+			return r.small(ctx, unix.RTM_GETRULE, family, 12, func(payload []byte) {
+				if rule, ok := parseRule(payload); ok {
+					r.actual.Rules = append(r.actual.Rules, rule)
+				}
+			})
+		})
+		if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reader) routes(ctx context.Context, desired vrf.Host) error {
+	for _, v := range desired.VRFs {
+		err := r.socket.routes(ctx, v.Table, func(d *dumped) {
+			if d.metric != vrf.MetricGuest && d.metric != vrf.MetricUnreachable {
+				return
+			}
+			r.actual.Routes = append(r.actual.Routes, vrf.InstalledRoute{
+				Table: d.table, Prefix: d.prefix, Metric: d.metric,
+				Unreachable: d.kind == unix.RTN_UNREACHABLE, Link: r.linkOf(d), Via: d.via,
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkOf names a route's device. An unreachable IPv6 route stands on lo.
+func (r *reader) linkOf(d *dumped) string {
+	if d.kind == unix.RTN_UNREACHABLE {
+		return ""
+	}
+	return r.names[d.port]
+}
+
+// routes dumps our routes of a table, both families, without holding them.
+func (s *socket) routes(ctx context.Context, table uint32, f func(*dumped)) error {
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		s.reset()
+		at := s.begin(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
+		s.out = append(s.out, family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+		if s.strict { // without it the kernel ignores what it should filter by
+			s.out[at+headerLen+5] = vrf.Protocol
+			s.attr32(unix.RTA_TABLE, table)
+		}
+		s.end(at)
+		var d dumped
+		err := s.dump(ctx, func(kind uint16, payload []byte) {
+			if d.parse(payload) && d.table == table && d.protocol == vrf.Protocol {
+				f(&d)
+			}
+		})
+		if err != nil && !noTable(err) {
+			return fmt.Errorf("reading routes of table %d: %w", table, err)
+		}
+	}
+	return nil
+}
+
+// noTable: the kernel makes a table with its first route.
+func noTable(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT)
+}
+
+// nextHops dumps the next-hop objects of our id range. ok is false where the
+// kernel has no such objects.
+func (s *socket) nextHops(ctx context.Context) (list []vrf.NextHopObject, ok bool, err error) {
+	err = retry("next hops", func() error {
+		list = list[:0]
+		s.reset()
+		at := s.begin(rtmGetNextHop, unix.NLM_F_DUMP)
+		s.out = binary.NativeEndian.AppendUint64(s.out, 0)
+		s.end(at)
+		return s.dump(ctx, func(kind uint16, payload []byte) {
+			if o, ok := parseNextHop(payload); ok && vrf.OwnNextHop(o.ID) {
+				list = append(list, o)
+			}
+		})
+	})
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+		return nil, false, nil
+	}
+	return list, true, err
+}

@@ -1,0 +1,197 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Notice says what changed in the kernel since the one before, whoever changed
+// it, we included. It is a reason to read, not a description.
+type Notice struct {
+	// Resync: the watch began, or messages were lost. Read everything.
+	Resync bool
+	// Links are the sorted names of links that appeared, vanished, changed, or
+	// whose addresses or neighbours did.
+	Links []string
+	// Rules: a routing rule was added or deleted.
+	Rules bool
+	// NextHops: the kernel or somebody deleted next-hop objects.
+	NextHops bool
+}
+
+// groups are what is watched. Routes are not: a listener to them halves the
+// rate at which they can be written.
+func groups() []uint32 {
+	return []uint32{
+		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_NEIGH,
+		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_NEXTHOP,
+	}
+}
+
+// Watch calls f for changes until the context ends, and then returns nil. The
+// first notice asks for everything. While f runs, changes are collected, so f
+// may be slow, and one link's flapping can't pile up.
+func Watch(ctx context.Context, o Options, f func(Notice)) error {
+	conn, err := subscribe(o.NetNS)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	w := &watcher{names: map[int]string{}, changed: map[string]bool{}, signal: make(chan struct{}, 1)}
+	if err := w.nameLinks(o.NetNS); err != nil {
+		return err
+	}
+	w.note(func() { w.pending.Resync = true })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	received := make(chan error, 1)
+	go func() { received <- w.receive(ctx, conn) }()
+	for {
+		select {
+		case err := <-received:
+			return err
+		case <-w.signal:
+			if ctx.Err() == nil {
+				f(w.take())
+			}
+		}
+	}
+}
+
+func subscribe(ns int) (*netlink.Conn, error) {
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: ns})
+	if err != nil {
+		return nil, fmt.Errorf("opening a route netlink socket: %w", err)
+	}
+	if err := conn.SetReadBuffer(replies); err != nil {
+		return nil, errors.Join(fmt.Errorf("preparing a route netlink socket: %w", err), conn.Close())
+	}
+	for _, g := range groups() {
+		// Kernels without next-hop objects have no group for them.
+		if err := conn.JoinGroup(g); err != nil && g != unix.RTNLGRP_NEXTHOP {
+			return nil, errors.Join(fmt.Errorf("subscribing to the kernel's changes: %w", err), conn.Close())
+		}
+	}
+	return conn, nil
+}
+
+// watcher collects changes until they are taken.
+type watcher struct {
+	names  map[int]string // of links by index; only the receiver uses it
+	signal chan struct{}
+
+	mu      sync.Mutex
+	pending Notice
+	changed map[string]bool
+}
+
+// nameLinks learns the names of the links that exist.
+func (w *watcher) nameLinks(ns int) error {
+	k := New(Options{NetNS: ns})
+	defer k.Close()
+	if err := k.open(); err != nil {
+		return err
+	}
+	return retry("links", func() error {
+		list, err := k.handle.LinkList()
+		for _, l := range list {
+			w.names[l.Attrs().Index] = l.Attrs().Name
+		}
+		return err
+	})
+}
+
+func (w *watcher) take() Notice {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.pending
+	n.Links = slices.Sorted(maps.Keys(w.changed))
+	w.pending, w.changed = Notice{}, map[string]bool{}
+	return n
+}
+
+func (w *watcher) note(change func()) {
+	w.mu.Lock()
+	change()
+	w.mu.Unlock()
+	select {
+	case w.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (w *watcher) receive(ctx context.Context, conn *netlink.Conn) error {
+	for {
+		msgs, err := conn.Receive()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, unix.ENOBUFS):
+			w.note(func() { w.pending.Resync = true })
+		case err != nil:
+			return fmt.Errorf("receiving the kernel's changes: %w", err)
+		}
+		for _, m := range msgs {
+			w.message(uint16(m.Header.Type), m.Data)
+		}
+	}
+}
+
+func (w *watcher) message(kind uint16, data []byte) {
+	switch kind {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		w.link(kind, data)
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		if len(data) >= unix.SizeofIfAddrmsg {
+			w.linkChanged(w.names[int(u32(data[4:]))])
+		}
+	case unix.RTM_DELNEIGH:
+		// New ones are of no interest: they are ours, or the kernel's own
+		// learning, which on an uplink never ends.
+		if len(data) >= unix.SizeofNdMsg {
+			w.linkChanged(w.names[int(u32(data[4:]))])
+		}
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		w.note(func() { w.pending.Rules = true })
+	case rtmDelNextHop:
+		w.note(func() { w.pending.NextHops = true })
+	}
+}
+
+func (w *watcher) link(kind uint16, data []byte) {
+	if len(data) < unix.SizeofIfInfomsg || data[0] != unix.AF_UNSPEC {
+		return // a bridge's or another protocol's view of the link
+	}
+	index := int(u32(data[4:]))
+	old := w.names[index]
+	if kind == unix.RTM_DELLINK {
+		delete(w.names, index)
+		w.linkChanged(old)
+		return
+	}
+	attributes(data[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
+		if kind == unix.IFLA_IFNAME && len(value) > 0 {
+			w.names[index] = string(value[:len(value)-1])
+		}
+	})
+	if old != "" && old != w.names[index] {
+		w.linkChanged(old)
+	}
+	w.linkChanged(w.names[index])
+}
+
+func (w *watcher) linkChanged(name string) {
+	if name != "" {
+		w.note(func() { w.changed[name] = true })
+	}
+}
