@@ -1,9 +1,13 @@
 package lab
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
+	"time"
 )
 
 // Names of the files that the daemons of hostroute are started with, in the lab's directory.
@@ -46,3 +50,48 @@ func (l *Lab) ControlConfig() string { return l.path(controlConfig) }
 
 // LogURL is where the log is reached from the management network.
 func (l *Lab) LogURL() string { return "nats://" + l.Topology.LogAddress.String() }
+
+// StartLog starts `hostroute log serve` in the node control and waits until it listens. The binary is the
+// hostroute program.
+func (l *Lab) StartLog(ctx context.Context, binary string) (*Daemon, error) {
+	d, err := l.Start(ctx, NodeControl, "log", binary, "log", "serve", "--config", l.ControlConfig())
+	if err != nil {
+		return nil, err
+	}
+	listens := fmt.Sprintf("exec 3<>/dev/tcp/%s/%d", l.Topology.LogAddress.Addr(), l.Topology.LogAddress.Port())
+	return d, d.await(ctx, "the log service to listen", func() error {
+		_, err := l.Exec(ctx, NodeControl, "bash", "-c", listens)
+		return err
+	})
+}
+
+// StartAgent starts `hostroute agent` on a hypervisor and waits until its socket answers.
+func (l *Lab) StartAgent(ctx context.Context, binary, hypervisor string) (*Daemon, error) {
+	d, err := l.Start(ctx, hypervisor, "agent", binary, "agent", "--config", l.AgentConfig(hypervisor))
+	if err != nil {
+		return nil, err
+	}
+	return d, d.await(ctx, "the agent of "+hypervisor+" to answer", func() error {
+		conn, err := net.Dial("unix", l.AgentSocket(hypervisor)) // a unix socket is in no namespace
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
+
+// startLimit is how long a daemon may take until it can be talked to.
+const startLimit = 15 * time.Second
+
+// await waits for a daemon that has just been started; one that ends instead is an error with its last words.
+func (d *Daemon) await(ctx context.Context, what string, ask func() error) error {
+	var ended error
+	err := Eventually(ctx, what, startLimit, func() error {
+		if !d.Alive() {
+			ended = fmt.Errorf("starting %s in %s: it ended:\n%s", d.Name, d.Node, d.Tail(10))
+			return nil
+		}
+		return ask()
+	})
+	return errors.Join(ended, err)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -92,6 +93,24 @@ func (l *Lab) Exec(ctx context.Context, node string, args ...string) (string, er
 		return out, fmt.Errorf("in %s: %w", node, err)
 	}
 	return out, nil
+}
+
+// Standing says whether anything of the lab is there.
+func (l *Lab) Standing(ctx context.Context) (bool, error) {
+	names, err := namespaces(ctx, l.Topology.Prefix)
+	return len(names) > 0, err
+}
+
+// Logs writes the last lines of every log of the lab, for when something went wrong.
+func (l *Lab) Logs(w io.Writer, lines int) {
+	files, err := filepath.Glob(l.path(logsDir, "*.log"))
+	if err != nil {
+		return // only a bad pattern is an error
+	}
+	for _, file := range files {
+		d := Daemon{Log: file}
+		fmt.Fprintf(w, "\n== the end of %s\n%s\n", file, d.Tail(lines))
+	}
 }
 
 // path is a file in the lab's directory.

@@ -6,14 +6,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
+
+	"github.com/hostroute/hostroute/internal/lab/vm"
 )
 
 const (
-	// RequireVRFEnv, set to 1, turns the lack of VRF from a skip into a failure. The VM run sets it, and so
-	// does `make test` where the kernel has VRF.
-	RequireVRFEnv = "HOSTROUTE_REQUIRE_VRF"
+	// RequireVRFEnv is the variable that, set to 1, turns the lack of VRF from a skip into a failure. The VM
+	// run sets it, and so does `make test` where the kernel has VRF.
+	RequireVRFEnv = vm.RequireVRFEnv
 	// DeferredEnv names a file to which RequireVRF appends each test that it skips, as a line
 	// "directory<TAB>test". The VM run then runs exactly these.
 	DeferredEnv = "HOSTROUTE_DEFERRED_TESTS"
@@ -40,7 +41,7 @@ func RequireTool(t testing.TB, name string) {
 func RequireVRF(t testing.TB) {
 	t.Helper()
 	RequireRoot(t)
-	if err := vrfProbe(); err != nil {
+	if err := vm.ProbeVRF(); err != nil {
 		if err := deferTest(os.Getenv(DeferredEnv), t.Name()); err != nil {
 			t.Fatalf("noting the test for the VM: %v", err)
 		}
@@ -57,21 +58,8 @@ func lack(t testing.TB, must bool, what string) {
 	t.Skip(what)
 }
 
-// HaveVRF says whether the running kernel can make VRF devices. It asks the kernel by making one in a
-// namespace of its own, since versions say nothing: distributions build, leave out and backport it freely.
-func HaveVRF() bool { return vrfProbe() == nil }
-
-var vrfProbe = sync.OnceValue(func() error {
-	ns := fmt.Sprintf("hr-probe-%d", os.Getpid())
-	if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
-		return fmt.Errorf("making a network namespace: %w: %s", err, strings.TrimSpace(string(out)))
-	}
-	defer func() { _ = exec.Command("ip", "netns", "del", ns).Run() }() // a scratch namespace
-	if out, err := exec.Command("ip", "-n", ns, "link", "add", "probe", "type", "vrf", "table", "90").CombinedOutput(); err != nil {
-		return fmt.Errorf("making a VRF device: %w: %s", err, strings.TrimSpace(string(out)))
-	}
-	return nil
-})
+// HaveVRF says whether the running kernel can make VRF devices.
+func HaveVRF() bool { return vm.ProbeVRF() == nil }
 
 // deferTest appends in one write, which O_APPEND keeps whole among test binaries that run at the same time.
 func deferTest(path, test string) error {

@@ -1,17 +1,192 @@
 package labcmd
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"text/tabwriter"
+	"time"
+
 	"github.com/spf13/cobra"
+
+	"github.com/hostroute/hostroute/internal/lab"
+	"github.com/hostroute/hostroute/internal/lab/scenario"
+	"github.com/hostroute/hostroute/internal/lab/vm"
 )
 
-// New returns the command `lab` with all below it.
-func New() *cobra.Command {
+// New returns the command `lab` with all below it. The scenarios are those that list and run know.
+func New(scenarios []scenario.Scenario) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab",
 		Short: "Hypervisors, route reflectors, an edge and guests in network namespaces",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(vmCommand())
+	dir := cmd.PersistentFlags().String("dir", lab.DefaultDir, "the lab's directory: configuration, state, logs")
+	cmd.AddCommand(listCommand(scenarios), upCommand(dir), runCommand(scenarios, dir), downCommand(dir), vmCommand())
 	return cmd
+}
+
+func listCommand(scenarios []scenario.Scenario) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "The scenarios that run knows",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			for _, s := range scenarios {
+				fmt.Fprintf(w, "%s\t%s\n", s.Name, s.Summary)
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func runCommand(scenarios []scenario.Scenario, dir *string) *cobra.Command {
+	var keep bool
+	cmd := &cobra.Command{
+		Use:   "run SCENARIO",
+		Short: "Tell a scenario, check what it says, and take the lab down again",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			sc, err := scenario.Find(scenarios, args[0])
+			if err != nil {
+				return err
+			}
+			if sc.NeedsVRF && needVM() {
+				return again(cmd, "--dir", *dir, "run", sc.Name)
+			}
+			return tell(cmd, sc, *dir, keep)
+		},
+	}
+	cmd.Flags().BoolVar(&keep, "keep", false, "leave the lab standing (not in the VM, which ends with the scenario)")
+	return cmd
+}
+
+// tell runs a scenario on this kernel. Nobody's lab is taken down but the one that the scenario built.
+func tell(cmd *cobra.Command, sc scenario.Scenario, dir string, keep bool) error {
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding the program itself: %w", err)
+	}
+	l := lab.Open(lab.Reference(), dir)
+	if standing, err := l.Standing(cmd.Context()); err != nil {
+		return err
+	} else if standing {
+		return fmt.Errorf("starting the scenario: %w", lab.ErrStanding)
+	}
+	runErr := scenario.Run(cmd.Context(), sc, scenario.Options{Binary: binary, Dir: dir, Out: cmd.OutOrStdout()})
+	if keep {
+		return runErr
+	}
+	return errors.Join(runErr, down(cmd, l))
+}
+
+func upCommand(dir *string) *cobra.Command {
+	var bare, shell bool
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Build the topology, start hostroute on its hosts, and leave it standing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !bare && needVM() {
+				return again(cmd, "--dir", *dir, "up", "--shell")
+			}
+			if err := up(cmd, *dir, bare); err != nil || !shell {
+				return err
+			}
+			sh := exec.CommandContext(cmd.Context(), "bash", "-i")
+			sh.Stdin, sh.Stdout, sh.Stderr = os.Stdin, os.Stdout, os.Stderr
+			_ = sh.Run() // the status of the user's last command is not ours
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&bare, "bare", false, "start the reflectors and the edge only")
+	cmd.Flags().BoolVar(&shell, "shell", false, "end in a shell")
+	return cmd
+}
+
+const hints = `The lab stands. Its hosts are network namespaces:
+
+  ip netns exec hr-vm1 ping 203.0.113.13       a guest
+  ip netns exec hr-hv1 ip route show vrf public
+  ip netns exec hr-rra birdc -s %[1]s/rra-bird.ctl show route table all
+  ip netns exec hr-control bash                 publish from here: the log is %[2]s
+  hostroute status --socket %[1]s/hv1/agent.sock
+  hostroute lab down
+
+Configuration, state and logs are in %[1]s.
+`
+
+func up(cmd *cobra.Command, dir string, bare bool) error {
+	ctx := cmd.Context()
+	l, err := lab.Up(ctx, lab.Reference(), dir)
+	if err != nil {
+		return err
+	}
+	if !bare {
+		if err := startHostroute(cmd, l); err != nil {
+			l.Logs(cmd.ErrOrStderr(), 20)
+			return errors.Join(err, down(cmd, l))
+		}
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), hints, dir, l.LogURL())
+	return nil
+}
+
+func startHostroute(cmd *cobra.Command, l *lab.Lab) error {
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding the program itself: %w", err)
+	}
+	if _, err := l.StartLog(cmd.Context(), binary); err != nil {
+		return err
+	}
+	for _, h := range l.Topology.Hypervisors {
+		if _, err := l.StartAgent(cmd.Context(), binary, h.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func downCommand(dir *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "Remove the lab, also what a crash left of it",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return down(cmd, lab.Open(lab.Reference(), *dir))
+		},
+	}
+}
+
+// down works even when the command was interrupted: that is when it matters most.
+func down(cmd *cobra.Command, l *lab.Lab) error {
+	ctx, cancel := withoutInterrupt(cmd.Context(), time.Minute)
+	defer cancel()
+	return l.Down(ctx)
+}
+
+func haveVRF() bool { return vm.ProbeVRF() == nil }
+
+// needVM says whether the kernel lacks VRF. In the VM it never does: there the answer would only repeat.
+func needVM() bool { return os.Getenv(vm.InVMEnv) == "" && !haveVRF() }
+
+// again runs this program with the arguments of a lab command in the VM.
+func again(cmd *cobra.Command, args ...string) error {
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding the program itself: %w", err)
+	}
+	fmt.Fprintln(cmd.ErrOrStderr(), "this kernel has no VRF: continuing in a VM, which takes some seconds to boot")
+	opts := vm.Options{Command: append(labArgs(cmd, binary), args...), Stdout: cmd.OutOrStdout()}
+	if args[len(args)-1] == "--shell" {
+		opts.Terminal, opts.Timeout = true, 24*time.Hour
+	}
+	if scenario.IsTerminal(cmd.OutOrStdout()) && os.Getenv("NO_COLOR") == "" {
+		opts.Env = append(opts.Env, scenario.ColourEnv+"=1")
+	}
+	return inVM(cmd, opts)
 }

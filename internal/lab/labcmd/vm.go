@@ -2,6 +2,7 @@ package labcmd
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -9,7 +10,6 @@ import (
 
 	"github.com/hostroute/hostroute/internal/lab/vm"
 	"github.com/hostroute/hostroute/internal/lab/vmtest"
-	"github.com/hostroute/hostroute/internal/testenv"
 )
 
 func vmCommand() *cobra.Command {
@@ -56,7 +56,7 @@ func vmTestCommand() *cobra.Command {
 		Long: "Run in the VM the tests that go test deferred to it, then the command, in one boot.\n" +
 			"Where the running kernel has VRF nothing was deferred, and only the command runs, here.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if testenv.HaveVRF() {
+			if haveVRF() {
 				return runHere(cmd, args)
 			}
 			wd, err := os.Getwd()
@@ -92,7 +92,7 @@ func inVM(cmd *cobra.Command, opts vm.Options) error {
 // ends with Code and prints nothing.
 type ExitError struct{ Code int }
 
-func (e *ExitError) Error() string { return "the command ended with status " + itoa(e.Code) }
+func (e *ExitError) Error() string { return fmt.Sprintf("the command ended with status %d", e.Code) }
 
 // ExitCode is the status that the process should end with for an error from one of these commands.
 func ExitCode(err error) int {

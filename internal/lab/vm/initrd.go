@@ -80,7 +80,7 @@ func jobScript(opts Options, release string) []byte {
 	var b strings.Builder
 	env := append([]string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=/root", "LANG=C.UTF-8", "TERM=" + terminalName(opts), "HOSTROUTE_IN_VM=1",
+		"HOME=/root", "LANG=C.UTF-8", "TERM=" + terminalName(opts), InVMEnv + "=1",
 	}, opts.Env...)
 	for _, kv := range env {
 		key, value, _ := strings.Cut(kv, "=")

@@ -19,6 +19,9 @@ var ErrNoReport = errors.New("the virtual machine ended without reporting an exi
 // ErrNotPrepared is in the chain of the error when there is no kernel to boot.
 var ErrNotPrepared = errors.New("no kernel for the virtual machine: run `make setup` first")
 
+// InVMEnv is set to 1 in the environment of what runs in the machine.
+const InVMEnv = "HOSTROUTE_IN_VM"
+
 // Options says what to run and on what machine. The zero value of every field but Command is useful.
 type Options struct {
 	// Dir holds the unpacked kernel: vmlinuz, busybox and lib/modules. Default: .cache/vm in the

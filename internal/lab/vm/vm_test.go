@@ -22,7 +22,7 @@ func machine(t *testing.T) string {
 		t.Fatal(err)
 	}
 	dir, err := FindDir(wd)
-	if err != nil || os.Getenv("HOSTROUTE_IN_VM") != "" {
+	if err != nil || os.Getenv(InVMEnv) != "" {
 		t.Skipf("no VM to boot here: %v", err)
 	}
 	if testing.Short() {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/hostroute/hostroute/internal/lab/vm"
-	"github.com/hostroute/hostroute/internal/testenv"
 )
 
 // ErrFailed is in the chain of the error when the machine worked and the tests or the command did not.
@@ -49,7 +48,7 @@ func Run(ctx context.Context, opts Options) error {
 	code, err := vm.Run(ctx, vm.Options{
 		Command: []string{"sh", "-c", script(suites, opts.Command)},
 		WorkDir: opts.Root,
-		Env:     []string{testenv.RequireVRFEnv + "=1", "CI=true"},
+		Env:     []string{vm.RequireVRFEnv + "=1", "CI=true"},
 		Stdout:  r,
 		Timeout: opts.Timeout,
 	})
