@@ -120,6 +120,8 @@ func (f *FIB) settle(ctx context.Context, v *fibVRF, sets []uint32) error {
 	if f.anyDead(v) {
 		sets = t.every() // a new set may end what allowed a substitution
 	}
+	slices.Sort(sets)
+	sets = slices.Compact(sets)
 	var errs errorList
 	subs := f.substitutes(v)
 	if f.objects {

@@ -55,7 +55,7 @@ type (
 		ScopeLink bool
 	}
 	// DeleteAddress removes an address. With the last IPv4 address of a link
-	// the kernel also drops all IPv4 routes on that link.
+	// the kernel also drops all IPv4 routes and neighbours on that link.
 	DeleteAddress struct {
 		Link   string
 		Prefix netip.Prefix

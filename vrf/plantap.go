@@ -16,12 +16,12 @@ func (p *planner) tap(t Tap) {
 	}
 	gateways = append(gateways, linkLocalGateway)
 	flushed := p.setAddresses(t.Name, gateways, fresh, true)
-	p.tapNeighbours(t, fresh)
+	p.tapNeighbours(t, fresh, flushed)
 	p.tapRoutes(t, table, fresh, flushed)
 }
 
 // tapRoutes plans the guest's routes, those on the tap itself first, because a
-// gateway may be one of them. flushed: the kernel dropped the IPv4 routes.
+// gateway may be one of them. flushed: the kernel dropped the IPv4 ones.
 func (p *planner) tapRoutes(t Tap, table uint32, fresh, flushed bool) {
 	for _, indirect := range []bool{false, true} {
 		for _, r := range t.Routes {
@@ -44,11 +44,12 @@ func (p *planner) tapRoutes(t Tap, table uint32, fresh, flushed bool) {
 
 // tapNeighbours plans the guest's permanent neighbours. With them the kernel
 // asks no guest for its address, and their table can't be filled from outside.
-func (p *planner) tapNeighbours(t Tap, fresh bool) {
+// flushed: the kernel dropped the IPv4 ones.
+func (p *planner) tapNeighbours(t Tap, fresh, flushed bool) {
 	have := p.neighbours[t.Name]
 	for _, n := range t.Neighbours {
 		want := InstalledNeighbour{t.Name, n.Address, n.MAC}
-		if fresh || !slices.Contains(have, want) {
+		if fresh || flushed && n.Address.Is4() || !slices.Contains(have, want) {
 			p.add(SetNeighbour{want})
 		}
 	}

@@ -1,0 +1,28 @@
+package kernel
+
+import (
+	"testing"
+
+	"github.com/hostroute/hostroute/internal/testenv"
+	"github.com/hostroute/hostroute/vrf/conformance"
+)
+
+// TestConformance needs no VRF: the tables are used without devices.
+func TestConformance(t *testing.T) {
+	testenv.RequireRoot(t)
+	conformance.Run(t, conformance.Setup{New: func(t *testing.T) conformance.Target { return newTarget(t, Options{}) }})
+}
+
+// TestConformancePlain keeps next hops in the routes, as on kernels that have
+// no next-hop objects.
+func TestConformancePlain(t *testing.T) {
+	testenv.RequireRoot(t)
+	conformance.Run(t, conformance.Setup{Plain: true, New: func(t *testing.T) conformance.Target {
+		return newTarget(t, Options{NoNextHopObjects: true})
+	}})
+}
+
+func TestConformanceVRF(t *testing.T) {
+	testenv.RequireVRF(t)
+	conformance.Run(t, conformance.Setup{VRF: true, New: func(t *testing.T) conformance.Target { return newTarget(t, Options{}) }})
+}

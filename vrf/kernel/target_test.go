@@ -1,0 +1,165 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hostroute/hostroute/vrf"
+	"github.com/hostroute/hostroute/vrf/conformance"
+)
+
+// target is the real kernel in a scratch namespace. What a test does behind
+// our back is done with ip(8), so that nothing of ours checks itself.
+type target struct {
+	*Kernel
+	*dataplane
+	t  testing.TB
+	ns string
+}
+
+var _ conformance.Target = (*target)(nil)
+
+var namespaces atomic.Int32
+
+func newTarget(t testing.TB, o Options) *target {
+	name := fmt.Sprintf("hrk-%d-%d", os.Getpid(), namespaces.Add(1))
+	k := &target{t: t, ns: name}
+	run(t, "ip", "netns", "add", name)
+	t.Cleanup(func() { run(t, "ip", "netns", "del", name) })
+	f, err := os.Open("/run/netns/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	o.NetNS = int(f.Fd())
+	k.Kernel = New(o)
+	k.dataplane = &dataplane{ns: o.NetNS, noObjects: o.NoNextHopObjects}
+	t.Cleanup(func() {
+		if err := k.Kernel.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := k.dataplane.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return k
+}
+
+func run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func (k *target) ip(args ...string) string {
+	k.t.Helper()
+	return run(k.t, "ip", append([]string{"-n", k.ns}, args...)...)
+}
+
+// AddLink makes a veth whose other end gives it its carrier.
+func (k *target) AddLink(name string) {
+	k.ip("link", "add", name, "type", "veth", "peer", "name", "p-"+name)
+	k.ip("link", "set", "p-"+name, "up")
+}
+
+func (k *target) DeleteLink(name string) { k.ip("link", "del", name) }
+
+func (k *target) SetUp(name string, up bool) { k.ip("link", "set", name, state(up)) }
+
+func state(up bool) string {
+	if up {
+		return "up"
+	}
+	return "down"
+}
+
+// SetCarrier returns when the kernel has drawn its consequences, which it does
+// some time after the carrier changed.
+func (k *target) SetCarrier(name string, on bool) {
+	k.t.Helper()
+	k.ip("link", "set", "p-"+name, state(on))
+	eventually(k.t, "the carrier of "+name, func() bool {
+		link := k.ip("-o", "link", "show", name)
+		if on {
+			return strings.Contains(link, "state UP")
+		}
+		return strings.Contains(link, "state DOWN") && k.ip("nexthop", "show", "dev", name) == "" ||
+			strings.Contains(link, "state LOWERLAYERDOWN") && k.ip("nexthop", "show", "dev", name) == ""
+	})
+}
+
+func eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for tick := time.NewTicker(10 * time.Millisecond); ; {
+		if done() {
+			tick.Stop()
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+func (k *target) AddForeignRoute(table uint32, p netip.Prefix, metric uint32) {
+	k.ip(familyFlag(p), "route", "add", "unreachable", p.String(), "table", fmt.Sprint(table), "metric", fmt.Sprint(metric), "proto", "99")
+}
+
+func (k *target) DeleteForeignRoute(table uint32, p netip.Prefix, metric uint32) {
+	k.ip(familyFlag(p), "route", "del", "unreachable", p.String(), "table", fmt.Sprint(table), "metric", fmt.Sprint(metric), "proto", "99")
+}
+
+func familyFlag(p netip.Prefix) string {
+	if p.Addr().Is4() {
+		return "-4"
+	}
+	return "-6"
+}
+
+func (k *target) AddForeignAddress(link string, p netip.Prefix) {
+	k.ip("addr", "add", p.String(), "dev", link)
+}
+
+func (k *target) AddForeignNextHop(id uint32, gateway netip.Addr, link string) {
+	k.ip("nexthop", "add", "id", fmt.Sprint(id), "via", gateway.String(), "dev", link, "proto", "99")
+}
+
+// Foreign lists what is not ours, apart from what the kernel makes itself.
+func (k *target) Foreign() []string {
+	var list []string
+	for _, out := range []string{
+		k.ip("-4", "route", "show", "table", "all", "proto", "99"),
+		k.ip("-6", "route", "show", "table", "all", "proto", "99"),
+		k.ip("nexthop", "show", "proto", "99"),
+	} {
+		for line := range strings.Lines(out) {
+			list = append(list, strings.TrimSpace(line))
+		}
+	}
+	actual, err := k.Read(k.t.Context(), vrf.Host{})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	for _, a := range actual.Addresses {
+		if a.Protocol == 0 {
+			list = append(list, fmt.Sprint(a.Link, " ", a.Prefix))
+		}
+	}
+	slices.Sort(list)
+	return list
+}
