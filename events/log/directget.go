@@ -79,7 +79,7 @@ func (g getter) get(ctx context.Context, request getRequest) ([]raw, error) {
 	if err != nil {
 		return nil, err
 	}
-	inbox := g.nc.NewRespInbox()
+	inbox := g.nc.NewInbox()
 	sub, err := g.nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (g getter) get(ctx context.Context, request getRequest) ([]raw, error) {
 		if err != nil {
 			return nil, err
 		}
-		if status := m.Header.Get("Status"); status != "" && m.Header.Get(nats.JSSequence) == "" {
+		if status := m.Header.Get("Status"); status != "" && added(m.Header, nats.JSSequence) == "" {
 			return list, getStatus(status, m.Header.Get("Description"))
 		}
 		r, err := stored(m)
@@ -120,19 +120,29 @@ func getStatus(status, description string) error {
 // stored reads a message that carries its place in the stream in headers, as
 // those of Direct Get and of a republishing stream do.
 func stored(m *nats.Msg) (raw, error) {
-	sequence, err := strconv.ParseUint(m.Header.Get(nats.JSSequence), 10, 64)
+	sequence, err := strconv.ParseUint(added(m.Header, nats.JSSequence), 10, 64)
 	if err != nil {
 		return raw{}, fmt.Errorf("message on %s without a sequence: %w", m.Subject, err)
 	}
-	at, err := time.Parse(time.RFC3339Nano, m.Header.Get(nats.JSTimeStamp))
+	at, err := time.Parse(time.RFC3339Nano, added(m.Header, nats.JSTimeStamp))
 	if err != nil {
 		return raw{}, fmt.Errorf("message %d without a time: %w", sequence, err)
 	}
 	return raw{
-		Subject:  m.Header.Get(nats.JSSubject),
+		Subject:  added(m.Header, nats.JSSubject),
 		Sequence: sequence,
 		Time:     at,
 		Header:   stripped(m.Header),
 		Body:     m.Data,
 	}, nil
+}
+
+// added is a header that the server added: behind any of the same name that a
+// publisher may have written.
+func added(h nats.Header, name string) string {
+	values := h[name]
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
 }

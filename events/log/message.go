@@ -37,8 +37,8 @@ type raw struct {
 	Body     []byte
 }
 
-// link names a message by its sequence and hash.
-type link struct {
+// Link names a message by its sequence and hash.
+type Link struct {
 	Sequence uint64 `json:"seq"`
 	Hash     string `json:"hash,omitempty"`
 }
@@ -53,7 +53,7 @@ type covered struct {
 type body struct {
 	Data  json.RawMessage `json:"data"`
 	State json.RawMessage `json:"state"`
-	Prev  *link           `json:"prev,omitempty"`
+	Prev  *Link           `json:"prev,omitempty"`
 	Feed  []covered       `json:"feed,omitempty"`
 }
 
@@ -75,7 +75,9 @@ type message struct {
 func (m message) event() uint64 { return m.Sequence - m.Offset }
 
 // link names a raw message.
-func (r raw) link() link { return link{Sequence: r.Sequence, Hash: hashOf(r.Subject, r.Header, r.Body)} }
+func (r raw) link() Link {
+	return Link{Sequence: r.Sequence, Hash: hashOf(r.Subject, r.Header, r.Body)}
+}
 
 // decode reads a message and refuses what doesn't belong into the log. What it
 // returns beside an error is what could be read.
@@ -138,9 +140,23 @@ func (m message) decodeEvent() (events.Event, error) {
 	return e, e.Validate()
 }
 
+// firstOf reads the event and, where the message says that it is the first of
+// its batch, checks that it is where first messages are: in the register that
+// the event is about.
+func (m message) firstOf(subject string) (events.Event, error) {
+	e, err := m.decodeEvent()
+	if err != nil || m.Offset > 0 {
+		return e, err
+	}
+	if want, err := registerOf(e.Data); err != nil || want != subject {
+		return events.Event{}, fmt.Errorf("a %s belongs under %s, not under %s", m.Type, want, subject)
+	}
+	return e, nil
+}
+
 // register reads what the message's subject says from now on.
 func (m message) register(subject string) (projector.Register, error) {
-	if _, err := m.decodeEvent(); err != nil {
+	if _, err := m.firstOf(subject); err != nil {
 		return nil, err
 	}
 	r, err := projector.DecodeRegister(subject, m.State, m.event())

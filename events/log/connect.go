@@ -1,0 +1,70 @@
+package log
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// ConnectOptions of [Connect].
+type ConnectOptions struct {
+	Name string // by which the server's operators know the connection
+	// Wait makes Connect return at once and the connection come up when the
+	// server does, as an agent needs that starts before its network.
+	Wait        bool
+	Credentials string // file with the user's JWT and seed; none by default
+	Logger      *slog.Logger
+}
+
+// Connect makes a connection that tries to come back for ever.
+func Connect(url string, o ConnectOptions) (*nats.Conn, error) {
+	options := connectOptions(o)
+	if o.Credentials != "" {
+		options = append(options, nats.UserCredentials(o.Credentials))
+	}
+	nc, err := nats.Connect(url, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the log at %s: %w", url, err)
+	}
+	return nc, nil
+}
+
+// Connect connects inside the process, without a socket.
+func (s *Server) Connect(o ConnectOptions) (*nats.Conn, error) {
+	s.mu.Lock()
+	running := s.server
+	s.mu.Unlock()
+	if running == nil {
+		return nil, fmt.Errorf("connecting to the embedded log: it isn't running")
+	}
+	nc, err := nats.Connect(running.ClientURL(), append(connectOptions(o), nats.InProcessServer(s))...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the embedded log: %w", err)
+	}
+	return nc, nil
+}
+
+func connectOptions(o ConnectOptions) []nats.Option {
+	log := orDiscard(o.Logger)
+	return []nats.Option{
+		nats.Name(o.Name),
+		nats.MaxReconnects(-1),
+		nats.RetryOnFailedConnect(o.Wait),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, time.Second),
+		nats.PingInterval(10 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.ReconnectBufSize(-1), // what can't be sent now is an error, not sent later
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("log disconnected", "error", err) }),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("log connected again", "server", nc.ConnectedUrlRedacted()) }),
+		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
+			subject := ""
+			if s != nil {
+				subject = s.Subject
+			}
+			log.Warn("log connection", "subject", subject, "error", err)
+		}),
+	}
+}

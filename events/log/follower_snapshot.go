@@ -1,0 +1,175 @@
+package log
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/projector"
+)
+
+// snapshot is a whole answer, checked.
+type snapshot struct {
+	messages []raw
+	end      snapshotEnd
+}
+
+// ask requests a snapshot and collects its chunks.
+func (f *Follower) ask(ctx context.Context, have Cursor) (snapshot, error) {
+	payload, err := json.Marshal(snapshotRequest{Ledger: have.Ledger, Tick: have.Tick.Sequence, NetTick: have.NetTick.Sequence})
+	if err != nil {
+		return snapshot{}, err
+	}
+	inbox := f.nc.NewInbox()
+	sub, err := f.nc.SubscribeSync(inbox)
+	if err != nil {
+		return snapshot{}, fmt.Errorf("asking for a snapshot: %w", err)
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // the connection may be gone
+	if err := f.nc.PublishRequest(SubjectSnapshot+f.hypervisor, inbox, payload); err != nil {
+		return snapshot{}, fmt.Errorf("asking for a snapshot: %w", err)
+	}
+	var s snapshot
+	for index := 0; ; index++ {
+		c, err := f.chunk(ctx, sub, index)
+		if err != nil {
+			return snapshot{}, fmt.Errorf("reading a snapshot: %w", err)
+		}
+		for _, w := range c.Messages {
+			s.messages = append(s.messages, w.raw())
+		}
+		if c.End != nil {
+			s.end = *c.End
+			return s, s.check()
+		}
+	}
+}
+
+func (f *Follower) chunk(ctx context.Context, sub *nats.Subscription, index int) (snapshotChunk, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	m, err := sub.NextMsgWithContext(ctx)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders), err == nil && m.Header.Get("Status") == "503":
+		return snapshotChunk{}, noService(f.nc)
+	case errors.Is(err, context.DeadlineExceeded):
+		return snapshotChunk{}, fmt.Errorf("no answer within %s", f.timeout)
+	case err != nil:
+		return snapshotChunk{}, err
+	}
+	var c snapshotChunk
+	if err := json.Unmarshal(m.Data, &c); err != nil {
+		return c, err
+	}
+	if c.Error != nil {
+		return c, fmt.Errorf("the log service: %s", c.Error.Reason)
+	}
+	if c.Index != index {
+		return c, fmt.Errorf("part %d arrived where part %d was due", c.Index, index)
+	}
+	return c, nil
+}
+
+// check holds the messages against what the end says about them.
+func (s snapshot) check() error {
+	sum := sha256.New()
+	for _, r := range s.messages {
+		sum.Write([]byte(hashOf(r.Subject, r.Header, r.Body)))
+	}
+	if s.end.Count != len(s.messages) || s.end.Hash != hex.EncodeToString(sum.Sum(nil)) {
+		return fmt.Errorf("reading a snapshot: it isn't whole: %d messages of %d, or one of them is damaged", len(s.messages), s.end.Count)
+	}
+	return nil
+}
+
+// take makes a snapshot the follower's own.
+func (f *Follower) take(s snapshot) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cursor.Ledger != "" && f.cursor.Ledger != s.end.Ledger {
+		f.log.Warn("this is another log than before; starting over", "before", f.cursor.Ledger, "now", s.end.Ledger)
+		f.state, f.cursor, f.pending = projector.New(), Cursor{}, map[string]staged{}
+	}
+	if s.end.Tick.Sequence < f.cursor.Tick.Sequence || s.end.NetTick.Sequence < f.cursor.NetTick.Sequence {
+		return fmt.Errorf("the log service is at sequence %d and %d, behind what this hypervisor has (%d and %d)",
+			s.end.Tick.Sequence, s.end.NetTick.Sequence, f.cursor.Tick.Sequence, f.cursor.NetTick.Sequence)
+	}
+	if !s.end.Unchanged {
+		f.status.Snapshots++
+		if f.replace(s) {
+			f.signal()
+		}
+		f.cursor = Cursor{Ledger: s.end.Ledger, Tick: s.end.Tick, NetTick: s.end.NetTick}
+		for vm, p := range f.pending {
+			if p.raw.Sequence <= f.cursor.Tick.Sequence {
+				delete(f.pending, vm)
+			}
+		}
+	}
+	f.behind = false
+	f.status.Registered = s.end.Registered
+	f.status.LastError = ""
+	if !f.status.InSync {
+		f.status.InSync, f.status.Since = true, time.Now()
+	}
+	f.once.Do(func() {
+		close(f.inSync)
+		f.signal() // also where nothing changed: what is known is now known to be right
+	})
+	return nil
+}
+
+// replace puts what the snapshot has and forgets what it would have if it
+// were still there. It tells whether anything changed.
+func (f *Follower) replace(s snapshot) (changed bool) {
+	present := map[string]bool{}
+	for _, r := range s.messages {
+		subject, ok := f.entity(r.Subject)
+		if !ok {
+			continue
+		}
+		present[subject] = true
+		_, register, err := readRegister(r)
+		if err != nil {
+			f.quarantine(r, subject, err)
+			continue
+		}
+		changed = f.state.Put(subject, register) || changed
+	}
+	forget := func(subject string, r projector.Register, upTo uint64) {
+		if !present[subject] && r.Sequence() <= upTo {
+			f.state.Forget(subject)
+			changed = true
+		}
+	}
+	for _, g := range f.state.Guests() {
+		forget(events.SubjectVM(g.VM), g, s.end.Tick.Sequence)
+	}
+	for _, n := range f.state.Networks() {
+		forget(events.SubjectNet(n.Network), n, s.end.NetTick.Sequence)
+	}
+	return changed
+}
+
+// entity is the register that a message of this hypervisor's snapshot sets.
+func (f *Follower) entity(subject string) (string, bool) {
+	s, err := events.ParseSubject(subject)
+	switch {
+	case err != nil:
+		return "", false
+	case s.Kind == events.KindFeed && s.Name == f.hypervisor:
+		return events.SubjectVM(s.VM), true
+	case s.Kind == events.KindTick && s.Name == f.hypervisor:
+		return events.SubjectHV(s.Name), true
+	case s.Kind == events.KindNet:
+		return subject, true
+	}
+	return "", false
+}

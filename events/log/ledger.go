@@ -1,0 +1,105 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hostroute/hostroute/migrations"
+)
+
+// Options of a [Ledger].
+type Options struct {
+	// Replicas of the streams, where they are made: 1 by default, 3 in a
+	// cluster. Where they exist and Replicas isn't zero, it must be theirs.
+	Replicas int
+	// Timeout of one request to the server; 5 s by default.
+	Timeout time.Duration
+}
+
+// Ledger is the log itself, for the log service, for trusted publishers and
+// for readers of history. Its user needs the rights of JetStream's API. It is
+// safe for concurrent use.
+type Ledger struct {
+	nc      *nats.Conn
+	ledger  jetstream.Stream
+	feeds   jetstream.Stream
+	get     getter
+	mirror  getter
+	timeout time.Duration
+	retries chan struct{} // held by the one publisher that tries again
+}
+
+// Open finds the streams of the log or makes them. A stream that is there and
+// set otherwise than package migrations wants is a [*DriftError]; it is not
+// altered.
+func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
+	if o.Timeout <= 0 {
+		o.Timeout = 5 * time.Second
+	}
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(o.Timeout))
+	if err != nil {
+		return nil, fmt.Errorf("opening the log: %w", err)
+	}
+	l := &Ledger{
+		nc: nc, timeout: o.Timeout, retries: make(chan struct{}, 1),
+		get:    getter{nc: nc, stream: migrations.Ledger, timeout: o.Timeout},
+		mirror: getter{nc: nc, stream: migrations.Feeds, timeout: o.Timeout},
+	}
+	for _, s := range migrations.Latest() {
+		stream, err := ensure(ctx, js, s, o.Replicas)
+		if err != nil {
+			return nil, explain(nc, err)
+		}
+		switch s.Name {
+		case migrations.Ledger:
+			l.ledger = stream
+		case migrations.Feeds:
+			l.feeds = stream
+		}
+	}
+	return l, nil
+}
+
+// Identity tells this log from any other, also from one that was made anew
+// under the same names: sequences of one mean nothing in the other.
+func (l *Ledger) Identity() string {
+	return l.ledger.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
+}
+
+// LastSequence is the sequence of the last message of the log.
+func (l *Ledger) LastSequence(ctx context.Context) (uint64, error) {
+	info, err := l.ledger.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("asking for the last sequence: %w", explain(l.nc, err))
+	}
+	return info.State.LastSeq, nil
+}
+
+// explain says what can be done about errors that a user meets.
+func explain(nc *nats.Conn, err error) error {
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return fmt.Errorf("NATS at %s: turn JetStream on for this account: %w", nc.ConnectedUrlRedacted(), err)
+	case errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("NATS at %s has no JetStream for this user, or no leader at the moment: %w", nc.ConnectedUrlRedacted(), err)
+	}
+	return err
+}
+
+// isUnavailable tells errors of a server that is away for the moment.
+func isUnavailable(err error) bool {
+	for _, away := range []error{
+		nats.ErrNoResponders, nats.ErrTimeout, nats.ErrConnectionReconnecting, nats.ErrDisconnected,
+		nats.ErrStaleConnection, nats.ErrNoServers, context.DeadlineExceeded,
+	} {
+		if errors.Is(err, away) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,185 @@
+package log
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hostroute/hostroute/events"
+)
+
+// The subjects of requests to the log service.
+const (
+	SubjectPublish  = "hostroute.publish"
+	SubjectSnapshot = "hostroute.snapshot." // followed by the name of a hypervisor
+)
+
+const (
+	serviceName    = "hostroute-log"
+	serviceVersion = "1.0.0"
+	// Requests worked on at once; more wait. Snapshots are bounded so that a
+	// thousand hypervisors that start together don't hold up publishers.
+	maxPublishing   = 64
+	maxSnapshotting = 16
+	// requestTime bounds the work on one request, also of those that a stop
+	// of the service waits for.
+	requestTime = 20 * time.Second
+	// codeUnavailable is the code of an error that isn't the event's.
+	codeUnavailable events.Code = "unavailable"
+)
+
+// publishReply answers a request to publish.
+type publishReply struct {
+	*Stored
+	Error *events.Error `json:"error,omitempty"`
+}
+
+// Service answers requests to publish and for snapshots. It has no state; any
+// number of instances share the requests.
+type Service struct {
+	ledger *Ledger
+	log    *slog.Logger
+	ready  chan struct{}
+}
+
+// NewService makes a service that works on the ledger.
+func NewService(l *Ledger, logger *slog.Logger) *Service {
+	return &Service{ledger: l, log: orDiscard(logger), ready: make(chan struct{})}
+}
+
+// Ready is closed when requests are answered.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// Run answers requests until the context ends; those under way are finished.
+func (s *Service) Run(ctx context.Context) error {
+	lost := make(chan struct{})
+	service, err := micro.AddService(s.ledger.nc, micro.Config{
+		Name: serviceName, Version: serviceVersion,
+		Description: "publishes events to the hostroute log and hands out snapshots",
+		DoneHandler: func(micro.Service) { close(lost) },
+	})
+	if err != nil {
+		return fmt.Errorf("starting the log service: %w", err)
+	}
+	var publishing, snapshotting errgroup.Group
+	publishing.SetLimit(maxPublishing)
+	snapshotting.SetLimit(maxSnapshotting)
+	for _, e := range []struct {
+		name, subject string
+		group         *errgroup.Group
+		handle        func(context.Context, micro.Request)
+	}{
+		{"publish", SubjectPublish, &publishing, s.publish},
+		{"snapshot", SubjectSnapshot + "*", &snapshotting, s.snapshot},
+	} {
+		handler := func(r micro.Request) {
+			e.group.Go(func() error {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
+				defer cancel()
+				e.handle(ctx, r)
+				return nil
+			})
+		}
+		if err = service.AddEndpoint(e.name, micro.HandlerFunc(handler), micro.WithEndpointSubject(e.subject)); err != nil {
+			err = fmt.Errorf("starting endpoint %s: %w", e.subject, err)
+			break
+		}
+	}
+	if err == nil {
+		err = s.ledger.nc.Flush()
+	}
+	if err == nil {
+		close(s.ready)
+		s.log.Info("log service answers", "publish", SubjectPublish, "snapshot", SubjectSnapshot+"*")
+		select {
+		case <-ctx.Done():
+		case <-lost:
+			err = errors.New("the log service lost its connection or its rights")
+		}
+	}
+	stopErr := service.Stop()
+	_, _ = publishing.Wait(), snapshotting.Wait()
+	if err != nil {
+		return err
+	}
+	if stopErr != nil {
+		s.log.Debug("stopping the log service", "error", stopErr)
+	}
+	return nil
+}
+
+func (s *Service) publish(ctx context.Context, r micro.Request) {
+	e, err := events.Parse(r.Data())
+	var stored Stored
+	if err == nil {
+		stored, err = s.ledger.Publish(ctx, e)
+	}
+	if err == nil {
+		s.respond(r.RespondJSON(publishReply{Stored: &stored}))
+		return
+	}
+	bad := &events.Error{Code: codeUnavailable, Type: e.Type(), Reason: err.Error()}
+	status := "503"
+	if errors.As(err, &bad) {
+		status = "400"
+	} else {
+		s.log.Error("publishing for a client", "error", err)
+	}
+	data, err := json.Marshal(publishReply{Error: bad})
+	if err != nil {
+		s.respond(err)
+		return
+	}
+	s.respond(r.Error(status, headerText(bad.Error()), data))
+}
+
+// headerText makes text safe to be a header's value.
+func headerText(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func (s *Service) snapshot(ctx context.Context, r micro.Request) {
+	hypervisor := strings.TrimPrefix(r.Subject(), SubjectSnapshot)
+	c := newChunker(s.ledger.nc.MaxPayload(), func(payload []byte) error { return r.Respond(payload) })
+	var have snapshotRequest
+	err := events.CheckName("hypervisor", hypervisor)
+	if err == nil && len(r.Data()) > 0 {
+		err = json.Unmarshal(r.Data(), &have)
+	}
+	var end snapshotEnd
+	if err == nil {
+		end, err = s.ledger.snapshot(ctx, hypervisor, have, c.add)
+	}
+	if err != nil {
+		s.log.Warn("making a snapshot", "hypervisor", hypervisor, "error", err)
+		s.respond(c.fail(err))
+		return
+	}
+	s.respond(c.finish(end))
+}
+
+// respond notes an answer that couldn't be sent; who asked asks again.
+func (s *Service) respond(err error) {
+	if err != nil {
+		s.log.Warn("answering a request", "error", err)
+	}
+}
+
+func orDiscard(l *slog.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return l
+}

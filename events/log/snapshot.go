@@ -1,0 +1,214 @@
+package log
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hostroute/hostroute/events"
+)
+
+// snapshotRequest asks for what a hypervisor must know. With the place that
+// the asker has reached it also asks whether there is anything newer.
+type snapshotRequest struct {
+	Ledger  string `json:"ledger,omitempty"`
+	Tick    uint64 `json:"tick,omitempty"`
+	NetTick uint64 `json:"net_tick,omitempty"`
+}
+
+// snapshotChunk is one message of the answer.
+type snapshotChunk struct {
+	Index    int            `json:"index"`
+	Messages []wireMessage  `json:"messages,omitempty"`
+	End      *snapshotEnd   `json:"end,omitempty"`
+	Error    *snapshotError `json:"error,omitempty"`
+}
+
+// wireMessage is a stored message on its way to a hypervisor. The body is
+// Base64, so that its hash can be checked whatever it is.
+type wireMessage struct {
+	Subject  string      `json:"subject"`
+	Sequence uint64      `json:"seq"`
+	Header   nats.Header `json:"header,omitempty"`
+	Body     []byte      `json:"body,omitempty"`
+}
+
+// snapshotEnd closes the answer.
+type snapshotEnd struct {
+	Ledger     string `json:"ledger"`
+	Unchanged  bool   `json:"unchanged,omitempty"`
+	Registered bool   `json:"registered"` // somebody registered this hypervisor
+	Tick       Link   `json:"tick"`       // everything up to here is in the answer
+	NetTick    Link   `json:"net_tick"`
+	Count      int    `json:"count"`
+	Hash       string `json:"hash"` // over the hashes of the messages, in order
+}
+
+type snapshotError struct {
+	Reason string `json:"reason"`
+}
+
+// snapshot hands the messages that a hypervisor must know to emit: its tick,
+// the newest of each of its guests, the networks. The ticks are read first, so
+// what they cover is in what follows.
+func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have snapshotRequest, emit func(raw) error) (snapshotEnd, error) {
+	tickSubject := events.SubjectTick(hypervisor)
+	ticks, err := l.get.last(ctx, tickSubject, events.SubjectNetTick)
+	if err != nil {
+		return snapshotEnd{}, err
+	}
+	end := snapshotEnd{Ledger: l.Identity()}
+	tick, registered := ticks[tickSubject]
+	if registered {
+		end.Registered, end.Tick = true, tick.link()
+	}
+	if r, ok := ticks[events.SubjectNetTick]; ok {
+		end.NetTick = r.link()
+	}
+	if have.Ledger == end.Ledger && have.Tick == end.Tick.Sequence && have.NetTick == end.NetTick.Sequence {
+		end.Unchanged = true
+		return end, nil
+	}
+	if registered {
+		if err := l.mirrored(ctx, tickSubject, tick.Sequence); err != nil {
+			return end, err
+		}
+		if err := l.emitReadable(ctx, tick, emit); err != nil {
+			return end, err
+		}
+		s := scan{stream: l.feeds, subjects: []string{events.SubjectFeed(hypervisor, "*")}, last: true, timeout: l.timeout}
+		if err := s.run(ctx, func(r raw) error { return l.emitReadable(ctx, r, emit) }); err != nil {
+			return end, err
+		}
+	}
+	s := scan{stream: l.ledger, subjects: []string{events.SubjectNet("*")}, last: true, timeout: l.timeout}
+	return end, s.run(ctx, func(r raw) error { return l.emitReadable(ctx, r, emit) })
+}
+
+// mirrored waits until the mirror has what the ledger has.
+func (l *Ledger) mirrored(ctx context.Context, subject string, sequence uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		found, err := l.mirror.last(ctx, subject)
+		if err == nil && found[subject].Sequence >= sequence {
+			return nil
+		}
+		if pauseErr := pause(ctx, wait); pauseErr != nil {
+			return fmt.Errorf("waiting for the mirror to reach sequence %d of %s (it has %d): %w",
+				sequence, subject, found[subject].Sequence, pauseErr)
+		}
+	}
+}
+
+// emitReadable hands on a message, unless it says that there is nothing any
+// more. One that can't be read is handed on behind the newest that can.
+func (l *Ledger) emitReadable(ctx context.Context, r raw, emit func(raw) error) error {
+	_, register, err := readRegister(r)
+	if err == nil {
+		if !register.Exists() {
+			return nil
+		}
+		return emit(r)
+	}
+	var good *raw
+	if err := l.get.history(ctx, r.Subject, func(older raw) bool {
+		if _, register, err := readRegister(older); err == nil {
+			good = nil
+			if register.Exists() {
+				good = &older
+			}
+		}
+		return true
+	}); err != nil {
+		return err
+	}
+	if good != nil {
+		if err := emit(*good); err != nil {
+			return err
+		}
+	}
+	return emit(r)
+}
+
+// chunker packs messages into chunks and sends them.
+type chunker struct {
+	send  func(payload []byte) error
+	limit int // of one chunk, in bytes
+	room  int // of the largest message that can be sent at all
+	chunk snapshotChunk
+	size  int
+	count int
+	sum   hash.Hash
+}
+
+func newChunker(maxPayload int64, send func([]byte) error) *chunker {
+	return &chunker{send: send, limit: int(min(maxPayload/4, 256<<10)), room: int(maxPayload - headerRoom), sum: sha256.New()}
+}
+
+// add puts a message into the answer. One that is too large to be carried
+// can't be valid; it goes without its body, to be quarantined.
+func (c *chunker) add(r raw) error {
+	w := wireMessage{Subject: r.Subject, Sequence: r.Sequence, Header: r.Header, Body: r.Body}
+	size := w.size()
+	if size > c.room {
+		w.Header, w.Body = nil, nil
+		size = w.size()
+	}
+	if c.size > 0 && c.size+size > c.limit {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	c.chunk.Messages = append(c.chunk.Messages, w)
+	c.size += size
+	c.count++
+	c.sum.Write([]byte(w.hash()))
+	return nil
+}
+
+// size is how many bytes of JSON the message takes, at most.
+func (w wireMessage) size() int {
+	n := 128 + len(w.Subject) + (len(w.Body)+2)/3*4
+	for name, values := range w.Header {
+		for _, v := range values {
+			n += 16 + 6*(len(name)+len(v)) // the longest escape of a byte has six
+		}
+	}
+	return n
+}
+
+func (w wireMessage) hash() string { return hashOf(w.Subject, w.Header, w.Body) }
+
+func (w wireMessage) raw() raw {
+	return raw{Subject: w.Subject, Sequence: w.Sequence, Header: w.Header, Body: w.Body}
+}
+
+func (c *chunker) flush() error {
+	payload, err := json.Marshal(c.chunk)
+	if err != nil {
+		return err
+	}
+	c.chunk = snapshotChunk{Index: c.chunk.Index + 1}
+	c.size = 0
+	return c.send(payload)
+}
+
+// finish sends the rest and the end marker.
+func (c *chunker) finish(end snapshotEnd) error {
+	end.Count, end.Hash = c.count, hex.EncodeToString(c.sum.Sum(nil))
+	c.chunk.End = &end
+	return c.flush()
+}
+
+// fail ends the answer with a reason.
+func (c *chunker) fail(reason error) error {
+	c.chunk.Messages, c.chunk.Error = nil, &snapshotError{Reason: reason.Error()}
+	return c.flush()
+}
