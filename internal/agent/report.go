@@ -30,7 +30,8 @@ type Status struct {
 // LogStatus is how the agent stands with the log.
 type LogStatus struct {
 	Connected   bool         `json:"connected"`
-	InSync      bool         `json:"in_sync"` // caught up once since the start
+	InSync      bool         `json:"in_sync"`    // caught up once since the start
+	Registered  bool         `json:"registered"` // the log knows this hypervisor
 	URL         string       `json:"url"`
 	Tick        uint64       `json:"tick"`         // sequence of the last tick of this hypervisor
 	NetworkTick uint64       `json:"network_tick"` // sequence of the last tick of the networks
@@ -55,7 +56,6 @@ type KernelStatus struct {
 	AbsentTaps []string       `json:"absent_taps"`        // desired, and not on this host (yet)
 	Errors     []string       `json:"errors,omitempty"`   // of the last apply
 	Learned    map[string]int `json:"learned,omitempty"`  // learned routes in the kernel by VRF
-	NextHops   string         `json:"next_hops"`          // "objects" or "multipath", as probed
 	Problems   []string       `json:"problems,omitempty"` // what the log wants and can't be
 }
 
@@ -94,7 +94,7 @@ type Path struct {
 	Uplink      string     `json:"uplink"`
 	NextHop     netip.Addr `json:"next_hop"`
 	Preference  uint32     `json:"preference"`
-	ASPath      []uint32   `json:"as_path,omitempty"`
+	ASPath      string     `json:"as_path,omitempty"`
 	Communities []string   `json:"communities,omitempty"`
 	Chosen      bool       `json:"chosen"`
 	Stale       bool       `json:"stale,omitempty"`

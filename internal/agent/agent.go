@@ -1,0 +1,160 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hostroute/hostroute/internal/bgp/session"
+	"github.com/hostroute/hostroute/internal/config"
+	"github.com/hostroute/hostroute/vrf"
+	"github.com/hostroute/hostroute/vrf/kernel"
+)
+
+// Agent serves one hypervisor.
+type Agent struct {
+	cfg *config.Config
+	log *slog.Logger
+	// Version is what Status tells of the program.
+	Version string
+	started time.Time
+
+	kernel  *kernel.Kernel
+	fib     *kernel.FIB
+	speaker *session.Speaker
+	ledger  *logTask
+	apply   *applier
+	links   *linkWatch
+}
+
+// New makes an agent of a configuration that CheckAgent accepts. It touches
+// nothing before Run.
+func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
+	if err := cfg.CheckAgent(); err != nil {
+		return nil, err
+	}
+	host := fixedHost(cfg)
+	a := &Agent{
+		cfg: cfg, log: log,
+		kernel: kernel.New(kernel.Options{}),
+		fib:    kernel.NewFIB(kernel.Options{}, host.VRFs, host.Uplinks),
+		ledger: newLogTask(cfg, log),
+	}
+	a.apply = &applier{
+		hypervisor: cfg.Hypervisor, fixed: host, projection: a.ledger, kernel: a.kernel, log: log,
+		wake: make(chan struct{}, 1), applied: make(chan struct{}),
+	}
+	return a, nil
+}
+
+// fixedHost is the part of a hypervisor that its configuration says: devices
+// and uplinks. The log says the rest.
+func fixedHost(cfg *config.Config) vrf.Host {
+	var h vrf.Host
+	for _, v := range cfg.VRFs {
+		h.VRFs = append(h.VRFs, vrf.VRF{Name: v.Name, Table: v.Table})
+	}
+	for _, u := range cfg.Uplinks {
+		h.Uplinks = append(h.Uplinks, vrf.Uplink{Name: u.Interface, VRF: u.VRF, Plane: u.Plane, Addresses: u.Addresses})
+	}
+	return h
+}
+
+// Run serves until the context ends, and then leaves everything in place: see
+// the package comment on stopping. An error is one that a retry can't mend.
+func (a *Agent) Run(ctx context.Context) error {
+	a.started = time.Now()
+	defer func() { _ = errors.Join(a.fib.Close(), a.kernel.Close()) }()
+	adopted, err := a.fib.Adopt(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the learned routes of a former run: %w", err)
+	}
+	a.log.Info("agent starts", "hypervisor", a.cfg.Hypervisor, "adopted_routes", adopted)
+	a.speaker = session.New(sessionConfig(a.cfg, adopted > 0), a.fib, a.log.With("task", "bgp"))
+	a.apply.announcer = a.speaker
+	a.links = newLinkWatch(a.cfg, a.fib, a.speaker, a.apply.Wake, a.log.With("task", "links"))
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.ledger.Run(ctx) })
+	group.Go(func() error { return a.forwardChanges(ctx) })
+	group.Go(func() error { return a.apply.Run(ctx) })
+	group.Go(func() error { return a.links.Run(ctx) })
+	group.Go(func() error { return a.speak(ctx) })
+	group.Go(func() error { return a.socket().Run(ctx) })
+	return group.Wait()
+}
+
+// forwardChanges wakes the apply loop when the projection changed.
+func (a *Agent) forwardChanges(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.ledger.Changes():
+			a.apply.Wake()
+		}
+	}
+}
+
+// speak runs the sessions once the guests of this hypervisor are in the
+// kernel, and sweeps what a former run had learned when they are in sync.
+func (a *Agent) speak(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.apply.applied:
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.speaker.Run(ctx) })
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-a.speaker.Synced():
+			a.sweep(ctx)
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+func (a *Agent) sweep(ctx context.Context) {
+	for _, v := range a.cfg.VRFs {
+		n, err := a.fib.Sweep(ctx, v.Name)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			a.log.Error("sweeping learned routes of a former run", "vrf", v.Name, "err", err)
+		case n > 0:
+			a.log.Info("learned routes of a former run swept", "vrf", v.Name, "routes", n)
+		}
+	}
+}
+
+// sessionConfig makes one session of every reflector, bound to the uplink of
+// its VRF and plane, whose addresses are the next hops of what is announced.
+func sessionConfig(cfg *config.Config, restarting bool) session.Config {
+	c := session.Config{
+		AS: cfg.BGP.AS, RouterID: cfg.BGP.RouterID, HoldTime: cfg.BGP.HoldTime,
+		ConnectRetry: cfg.BGP.ConnectRetry, RestartTime: cfg.BGP.RestartTime, Restarting: restarting,
+	}
+	for _, r := range cfg.BGP.Reflectors {
+		uplink, _ := cfg.Uplink(r.VRF, r.Plane) // there is one: the configuration was checked
+		p := session.Peer{
+			VRF: r.VRF, Plane: r.Plane, Uplink: uplink.Interface,
+			Address: r.Address, Port: r.Port, AS: r.AS, Password: r.Password, NoTTLSecurity: !r.TTLSecurity,
+		}
+		for _, prefix := range uplink.Addresses {
+			switch at := prefix.Addr(); {
+			case at.Is4() && !p.LocalV4.IsValid():
+				p.LocalV4 = at
+			case at.Is6() && !p.LocalV6.IsValid() && !at.IsLinkLocalUnicast():
+				p.LocalV6 = at
+			}
+		}
+		c.Peers = append(c.Peers, p)
+	}
+	return c
+}

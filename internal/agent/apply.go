@@ -1,0 +1,273 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/projector"
+	"github.com/hostroute/hostroute/vrf"
+)
+
+// How long the apply loop waits at most between two comparisons, and after a
+// failed one.
+const (
+	resyncInterval = time.Minute
+	retryInterval  = time.Second
+)
+
+// Kernel is what the apply loop needs of a kernel.
+type Kernel interface {
+	// Read reads what the kernel has of what is desired and of ours.
+	Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error)
+	// Execute brings operations of a plan into the kernel, as vrf.Run does.
+	Execute(ctx context.Context, ops []vrf.Op) error
+}
+
+// Announcer takes the whole set of what is to be announced.
+type Announcer interface {
+	Announce(set []bgp.Announcement)
+}
+
+// Projection is where the desired state comes from.
+type Projection interface {
+	State() *projector.State
+	InSync() bool
+}
+
+// applier compares what is desired with what the kernel has and executes the
+// difference, one round at a time.
+type applier struct {
+	hypervisor string
+	fixed      vrf.Host // the devices and uplinks of the configuration
+	projection Projection
+	kernel     Kernel
+	announcer  Announcer
+	log        *slog.Logger
+
+	wake    chan struct{} // capacity 1
+	applied chan struct{} // closed after the first round in sync
+
+	mu        sync.Mutex
+	report    applyReport
+	announced []bgp.Announcement
+}
+
+// applyReport is what the last round found.
+type applyReport struct {
+	at         time.Time
+	operations uint64
+	waiting    []string
+	errs       []string
+	problems   []string
+	host       projector.Host
+	present    map[string]bool // taps that exist
+}
+
+// Wake asks for a round; any number of calls before it starts are one.
+func (a *applier) Wake() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until the context ends.
+func (a *applier) Run(ctx context.Context) error {
+	first := a.applied
+	for {
+		wait := resyncInterval
+		inSync, err := a.round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			a.log.Warn("applying the desired state", "err", err)
+			wait = retryInterval
+		}
+		if inSync && first != nil {
+			close(first)
+			first = nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-a.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// round is one comparison. It tells whether the projection was in sync, that
+// is whether what it applied is all there is.
+func (a *applier) round(ctx context.Context) (bool, error) {
+	inSync := a.projection.InSync()
+	host := projector.Desired(a.projection.State(), a.hypervisor)
+	desired := a.fixed
+	var problems []string
+	desired.Taps, problems = a.servable(host)
+
+	if inSync { // withdraw before the route goes
+		a.announce(intersect(a.current(), host.Announcements))
+	}
+	actual, err := a.kernel.Read(ctx, desired)
+	if err != nil {
+		a.note(func(r *applyReport) { r.errs = []string{err.Error()} })
+		return false, err
+	}
+	plan := vrf.Plan(desired, actual, vrf.Options{Sweep: inSync})
+	err = a.kernel.Execute(ctx, plan.Ops)
+	for _, p := range plan.Problems {
+		problems = append(problems, p.Error())
+	}
+	if len(plan.Ops) > 0 {
+		a.log.Debug("plan executed", "operations", len(plan.Ops), "waiting", plan.Waiting)
+	}
+	present := presence(desired.Taps, plan.Waiting)
+	a.note(func(r *applyReport) {
+		r.operations += uint64(len(plan.Ops))
+		r.waiting, r.problems, r.host, r.present, r.errs = plan.Waiting, problems, host, present, nil
+		if err != nil {
+			r.errs = errorLines(err)
+		} else {
+			r.at = time.Now()
+		}
+	})
+	if inSync {
+		var refused func(target) bool
+		if err != nil {
+			refused = a.refused(ctx, desired)
+		}
+		a.announce(reachable(host.Announcements, desired.Taps, present, refused))
+	}
+	return inSync, err
+}
+
+// refused reads back, after a round with failures, which routes aren't there.
+func (a *applier) refused(ctx context.Context, desired vrf.Host) func(target) bool {
+	installed := map[target]bool{}
+	actual, err := a.kernel.Read(ctx, desired)
+	if err == nil {
+		tables := map[uint32]string{}
+		for _, v := range a.fixed.VRFs {
+			tables[v.Table] = v.Name
+		}
+		for _, r := range actual.Routes {
+			installed[target{tables[r.Table], r.Prefix}] = true
+		}
+	}
+	return func(t target) bool { return !installed[t] }
+}
+
+// servable leaves out the taps in VRFs that this hypervisor doesn't have.
+func (a *applier) servable(host projector.Host) (taps []vrf.Tap, problems []string) {
+	for _, p := range host.Problems {
+		problems = append(problems, "guest "+p.VM+", tap "+p.Tap+": "+p.Reason)
+	}
+	for _, t := range host.Taps {
+		if !slices.ContainsFunc(a.fixed.VRFs, func(v vrf.VRF) bool { return v.Name == t.VRF }) {
+			problems = append(problems, "tap "+t.Name+": VRF "+t.VRF+" is not in the configuration of this hypervisor; add it under vrfs")
+			continue
+		}
+		taps = append(taps, t)
+	}
+	return taps, problems
+}
+
+// presence marks the taps that exist.
+func presence(taps []vrf.Tap, waiting []string) map[string]bool {
+	present := make(map[string]bool, len(taps))
+	for _, t := range taps {
+		present[t.Name] = !slices.Contains(waiting, t.Name)
+	}
+	return present
+}
+
+// target is a prefix in a VRF.
+type target struct {
+	vrf    string
+	prefix netip.Prefix
+}
+
+// reachable keeps the announcements whose route stands in the kernel: the tap
+// exists, and the route was not refused (nil: none was).
+func reachable(set []bgp.Announcement, taps []vrf.Tap, present map[string]bool, refused func(target) bool) []bgp.Announcement {
+	installed := map[target]bool{}
+	for _, t := range taps {
+		for _, r := range t.Routes {
+			key := target{t.VRF, r.Prefix}
+			installed[key] = present[t.Name] && (refused == nil || !refused(key))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(set), func(n bgp.Announcement) bool {
+		return !installed[target{n.VRF, n.Prefix}]
+	})
+}
+
+// intersect keeps of the announced what is desired still, with the attributes
+// that it is announced with.
+func intersect(announced, desired []bgp.Announcement) []bgp.Announcement {
+	wanted := make(map[target]bool, len(desired))
+	for _, n := range desired {
+		wanted[target{n.VRF, n.Prefix}] = true
+	}
+	return slices.DeleteFunc(slices.Clone(announced), func(n bgp.Announcement) bool {
+		return !wanted[target{n.VRF, n.Prefix}]
+	})
+}
+
+func (a *applier) current() []bgp.Announcement {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.announced
+}
+
+// announce hands a set over unless it is what was handed over last.
+func (a *applier) announce(set []bgp.Announcement) {
+	a.mu.Lock()
+	same := slices.EqualFunc(a.announced, set, sameAnnouncement)
+	a.announced = set
+	a.mu.Unlock()
+	if !same {
+		a.announcer.Announce(set)
+	}
+}
+
+func sameAnnouncement(a, b bgp.Announcement) bool {
+	return a.VRF == b.VRF && a.Prefix == b.Prefix && a.Preference == b.Preference && slices.Equal(a.Communities, b.Communities)
+}
+
+func (a *applier) note(change func(*applyReport)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change(&a.report)
+}
+
+// errorLines splits joined errors into lines.
+func errorLines(err error) []string {
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return []string{err.Error()}
+	}
+	var lines []string
+	for _, e := range joined.Unwrap() {
+		lines = append(lines, e.Error())
+	}
+	return lines
+}
+
+// snapshot copies the report of the last round.
+func (a *applier) snapshot() applyReport {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.report
+}

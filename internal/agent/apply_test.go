@@ -1,0 +1,192 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/projector"
+	"github.com/hostroute/hostroute/vrf"
+	"github.com/hostroute/hostroute/vrf/fake"
+)
+
+// projection is a State that the test writes.
+type projection struct {
+	state  *projector.State
+	inSync bool
+	seq    uint64
+}
+
+func (p *projection) State() *projector.State { return p.state.Clone() }
+func (p *projection) InSync() bool            { return p.inSync }
+
+func (p *projection) publish(t *testing.T, data events.Data) {
+	t.Helper()
+	p.seq++
+	d, err := projector.Decide(p.state, events.Event{Data: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.state.Apply(projector.Record{Sequence: p.seq, Event: d.Event}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// announcer notes every set that it gets, as the prefixes in it, in one
+// journal with the deletions of routes.
+type announcer struct{ journal *[]string }
+
+func (a announcer) Announce(set []bgp.Announcement) {
+	var prefixes []string
+	for _, n := range set {
+		prefixes = append(prefixes, n.Prefix.String())
+	}
+	*a.journal = append(*a.journal, "announce "+strings.Join(prefixes, " "))
+}
+
+// testbed is an applier on the fake kernel with one guest, homed here.
+type testbed struct {
+	*applier
+	kernel     *fake.Kernel
+	projection *projection
+	journal    []string
+}
+
+func newTestbed(t *testing.T) *testbed {
+	b := &testbed{kernel: fake.New(), projection: &projection{state: projector.New(), inSync: true}}
+	b.kernel.Fault = func(op vrf.Op) error {
+		if d, ok := op.(vrf.DeleteRoute); ok {
+			b.journal = append(b.journal, "delete "+d.Route.Prefix.String())
+		}
+		return nil
+	}
+	b.applier = &applier{
+		hypervisor: "hv1", fixed: vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}}},
+		projection: b.projection, kernel: b.kernel, announcer: announcer{&b.journal}, log: slog.New(slog.DiscardHandler),
+		wake: make(chan struct{}, 1), applied: make(chan struct{}),
+	}
+	prefix := func(s string) events.Prefix { return events.PrefixFrom(netip.MustParsePrefix(s)) }
+	b.projection.publish(t, &events.HypervisorRegistered{Hypervisor: "hv1"})
+	b.projection.publish(t, &events.HypervisorRegistered{Hypervisor: "hv2"})
+	b.projection.publish(t, &events.NetworkDefined{Network: "web", VRF: "public", Subnets: []events.Subnet{{Prefix: prefix("203.0.113.0/24")}}})
+	b.projection.publish(t, &events.VMCreated{VM: "a", Hypervisor: "hv1", Interfaces: []events.Interface{
+		{Tap: "tap1", MAC: events.MAC{Octets: [6]byte{2, 0, 0, 0, 0, 1}}, Network: "web"}}})
+	for _, p := range []string{"203.0.113.10/32", "203.0.113.11/32"} {
+		b.projection.publish(t, &events.IPAssigned{Prefix: prefix(p), VM: "a"})
+	}
+	return b
+}
+
+// round runs one round and gives what was journaled in it.
+func (b *testbed) round(t *testing.T) ([]string, error) {
+	t.Helper()
+	b.journal = nil
+	_, err := b.applier.round(context.Background())
+	return b.journal, err
+}
+
+func (b *testbed) wants(t *testing.T, want ...string) {
+	t.Helper()
+	got, err := b.round(t)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+}
+
+func TestAnnouncedWhenTheTapAppears(t *testing.T) {
+	b := newTestbed(t)
+	b.wants(t)
+	if r := b.snapshot(); !slices.Equal(r.waiting, []string{"tap1"}) {
+		t.Errorf("waiting for %v", r.waiting)
+	}
+	b.kernel.AddLink("tap1")
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
+	b.wants(t) // nothing changed
+	b.kernel.DeleteLink("tap1")
+	b.wants(t, "announce ")
+}
+
+func TestWithdrawnBeforeTheRouteGoes(t *testing.T) {
+	b := newTestbed(t)
+	b.kernel.AddLink("tap1")
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
+	b.projection.publish(t, &events.IPReleased{Prefix: events.PrefixFrom(netip.MustParsePrefix("203.0.113.10/32")), VM: "a"})
+	b.wants(t, "announce 203.0.113.11/32", "delete 203.0.113.10/32")
+	b.projection.publish(t, &events.VMMigrated{VM: "a", To: "hv2"})
+	b.wants(t, "announce ", "delete 203.0.113.11/32")
+}
+
+func TestNothingIsSweptOrAnnouncedBeforeTheLogIsCaughtUp(t *testing.T) {
+	b := newTestbed(t)
+	b.kernel.AddLink("tap1")
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
+	// The agent starts anew and knows nothing yet.
+	full := b.projection.state
+	b.projection.state, b.projection.inSync = projector.New(), false
+	b.wants(t)
+	if a, err := b.kernel.Read(context.Background(), b.fixed); err != nil || !hasRoute(a, "203.0.113.10/32") {
+		t.Errorf("a guest's route was swept for lack of knowledge (%v)", err)
+	}
+	b.projection.state, b.projection.inSync = full, true
+	b.announced = nil
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
+}
+
+func hasRoute(a vrf.Actual, prefix string) bool {
+	return slices.ContainsFunc(a.Routes, func(r vrf.InstalledRoute) bool { return r.Prefix.String() == prefix })
+}
+
+func TestARefusedRouteIsNotAnnouncedAndTriedAgain(t *testing.T) {
+	b := newTestbed(t)
+	b.kernel.AddLink("tap1")
+	refuse := errors.New("no buffer space")
+	b.kernel.Fault = func(op vrf.Op) error {
+		if r, ok := op.(vrf.AddRoute); ok && r.Route.Prefix.String() == "203.0.113.10/32" {
+			return refuse
+		}
+		return nil
+	}
+	got, err := b.round(t)
+	if !errors.Is(err, refuse) || !slices.Equal(got, []string{"announce 203.0.113.11/32"}) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if r := b.snapshot(); len(r.errs) != 1 || !strings.Contains(r.errs[0], "203.0.113.10/32") {
+		t.Errorf("reported errors: %q", r.errs)
+	}
+	b.kernel.Fault = nil
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
+}
+
+func TestATapOfAnUnknownVRFIsReported(t *testing.T) {
+	b := newTestbed(t)
+	b.kernel.AddLink("tap1")
+	b.fixed.VRFs = []vrf.VRF{{Name: "other", Table: 91}}
+	b.wants(t)
+	want := "tap tap1: VRF public is not in the configuration of this hypervisor; add it under vrfs"
+	if r := b.snapshot(); !slices.Equal(r.problems, []string{want}) {
+		t.Errorf("problems: %q", r.problems)
+	}
+}
+
+func TestRunAppliesOnWakeAndEnds(t *testing.T) {
+	b := newTestbed(t)
+	b.kernel.AddLink("tap1")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- b.Run(ctx) }()
+	<-b.applied
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if fmt.Sprint(b.journal) != "[announce 203.0.113.10/32 203.0.113.11/32]" {
+		t.Errorf("journal: %q", b.journal)
+	}
+}

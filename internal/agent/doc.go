@@ -1,0 +1,39 @@
+// Package agent is what runs on a hypervisor: it keeps the projected part of
+// the log and brings it into the kernel and into BGP.
+//
+// # Tasks
+//
+//	log follower ──▶ apply loop ──▶ kernel (VRFs, taps, guest routes)
+//	                     │
+//	                     └────────▶ announcements ──▶ BGP sessions ──▶ RRs
+//	kernel watch ──▶ apply loop, FIB                      │
+//	                                      RIB ◀───────────┘
+//	                                       └──▶ FIB ──▶ learned routes
+//
+// Each is a goroutine of one errgroup; the first that fails ends the agent
+// with its error, and the service manager starts it again. Receiving is cheap:
+// a feed message or a link event only wakes the apply loop, which compares
+// what is desired with what the kernel has and executes the difference. Many
+// wakes while it works are one more round.
+//
+// # Order of trust
+//
+// Nothing of ours is swept before the log was caught up, and no session is
+// dialled before the guests of this hypervisor are in the kernel: with
+// graceful restart (RFC 4724) the route reflectors then keep what was
+// announced before, and End-of-RIB is the word that it is complete again. A
+// prefix is announced only while its route is in the kernel, and withdrawn
+// before that route goes. Learned routes of the previous run are swept when
+// every session has delivered its End-of-RIB or the deadline has passed.
+//
+// # Stopping
+//
+// The end of the agent leaves everything in place: the kernel forwards on and
+// no session is closed with a Cease, so that a restart costs no packet.
+//
+// # Failures
+//
+// What fails to apply is reported in Status, stays different from what is
+// desired, and is tried again at the next wake, at the latest after
+// resyncInterval. A log out of reach changes nothing.
+package agent

@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/hostroute/hostroute/internal/bgp/session"
+)
+
+// socket makes the task that answers the local host.
+func (a *Agent) socket() *socket {
+	return &socket{path: a.cfg.Socket, log: a.log, answers: map[string]answer{
+		PathStatus: func(*http.Request) (any, error) { return a.status(), nil },
+		PathRoutes: a.routes,
+		PathPeers:  func(*http.Request) (any, error) { return a.peers(), nil },
+		PathGuests: func(*http.Request) (any, error) {
+			return guests(a.ledger.State(), a.cfg.Hypervisor, a.apply.snapshot().present), nil
+		},
+	}}
+}
+
+func (a *Agent) status() Status {
+	applied := a.apply.snapshot()
+	s := Status{
+		Hypervisor: a.cfg.Hypervisor, Version: a.Version, Started: a.started,
+		Log: a.ledger.status(), Kernel: a.kernelStatus(applied), BGP: a.bgpStatus(),
+		Guests: countGuests(a.ledger.State(), a.cfg.Hypervisor),
+	}
+	s.Problems = problems(s, a.peers())
+	s.Healthy = len(s.Problems) == 0
+	return s
+}
+
+func (a *Agent) kernelStatus(r applyReport) KernelStatus {
+	s := KernelStatus{
+		Applied: r.at, Operations: r.operations, AbsentTaps: append([]string{}, r.waiting...),
+		Errors: r.errs, Problems: r.problems, Learned: map[string]int{},
+	}
+	for _, v := range a.cfg.VRFs {
+		stats := a.fib.Stats(v.Name)
+		s.Learned[v.Name] = stats.IPv4 + stats.IPv6
+		if stats.Dirty > 0 {
+			s.Errors = append(s.Errors, fmt.Sprintf("%d learned routes of VRF %s were refused and are tried again", stats.Dirty, v.Name))
+		}
+	}
+	return s
+}
+
+func (a *Agent) bgpStatus() BGPStatus {
+	s := BGPStatus{Announced: len(a.apply.current())}
+	for _, p := range a.speaker.Peers() {
+		s.Configured++
+		if p.State == session.Established {
+			s.Established++
+		}
+	}
+	return s
+}
+
+// problems says in words what is wrong with a hypervisor and what to do.
+func problems(s Status, peers []Peer) (list []string) {
+	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
+	switch {
+	case !s.Log.Connected && s.Log.InSync:
+		add("the log is out of reach (%s): serving on with what is known; check %s", orUnknown(s.Log.LastError), s.Log.URL)
+	case !s.Log.InSync:
+		add("not caught up with the log yet (%s): nothing is swept, nothing is announced; check %s and `hostroute log serve`", orUnknown(s.Log.LastError), s.Log.URL)
+	case !s.Log.Registered:
+		add("the log doesn't know hypervisor %s: `hostroute hypervisor register %s`, or correct its name in the configuration", s.Hypervisor, s.Hypervisor)
+	}
+	for _, e := range s.Kernel.Errors {
+		add("the kernel refuses: %s", e)
+	}
+	for _, p := range peers {
+		if p.State != string(session.Established) {
+			add("no BGP session with %s in VRF %s over plane %s (%s): %s", p.Address, p.VRF, p.Plane, p.State, orUnknown(p.LastError))
+		}
+	}
+	for _, p := range s.Kernel.Problems {
+		add("can't be served: %s", p)
+	}
+	for _, tap := range s.Kernel.AbsentTaps {
+		add("tap %s is not on this host: start the guest, or correct its interface in the log", tap)
+	}
+	if n := len(s.Log.Quarantined); n > 0 {
+		q := s.Log.Quarantined[0]
+		add("%s of the log put aside, first sequence %d (%s): %s", plural(n, "message"), q.Sequence, q.Subject, q.Reason)
+	}
+	return list
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+func orUnknown(reason string) string {
+	if reason == "" {
+		return "no reason known yet"
+	}
+	return reason
+}
+
+func (a *Agent) peers() []Peer {
+	list := []Peer{}
+	for _, p := range a.speaker.Peers() {
+		list = append(list, Peer{
+			VRF: p.VRF, Plane: p.Plane, Uplink: p.Uplink, Address: p.Address.String(), AS: p.AS,
+			State: string(p.State), Since: p.Since, HoldTime: p.HoldTime.Seconds(),
+			Received: p.Received.IPv4 + p.Received.IPv6, Announced: p.Announced.IPv4 + p.Announced.IPv6,
+			Falls: p.Failures, LastError: p.LastError,
+		})
+	}
+	return list
+}
