@@ -30,6 +30,7 @@ const (
 	priorityL3MDev = 1000
 	priorityLocal  = 32765
 	tableLocal     = 255
+	protocolKernel = 2
 )
 
 var linkLocalGateway = netip.MustParsePrefix("fe80::1/64")
@@ -164,8 +165,10 @@ func (p *planner) rules() {
 				return a.IPv6 == v6 && a.Priority == r.Priority && a.L3MDev == r.L3MDev && a.Table == r.Table
 			})
 		}
-		vrf := Rule{IPv6: v6, Priority: priorityL3MDev, L3MDev: true, Protocol: Protocol}
-		if !has(vrf) { // the first VRF makes it, and nobody makes it again
+		// The kernel makes this one with the first VRF, and never again. It is
+		// named exactly as the kernel does, so that there can't be two.
+		vrf := Rule{IPv6: v6, Priority: priorityL3MDev, L3MDev: true, Protocol: protocolKernel}
+		if !has(vrf) {
 			p.add(AddRule{vrf})
 		}
 		late := Rule{IPv6: v6, Priority: priorityLocal, Table: tableLocal, Protocol: Protocol}

@@ -145,7 +145,7 @@ func (k *Kernel) do(op vrf.Op) error {
 		}
 		k.sysctls[o.Name] = o.Value
 	case vrf.AddRule:
-		if !slices.ContainsFunc(k.rules, func(r vrf.Rule) bool { r.Protocol = o.Rule.Protocol; return r == o.Rule }) {
+		if !slices.Contains(k.rules, o.Rule) { // the protocol is part of what is equal
 			k.rules = append(k.rules, o.Rule)
 		}
 	case vrf.DeleteRule:
