@@ -16,7 +16,7 @@ import (
 )
 
 // New returns the command `lab` with all below it. The scenarios are those that list and run know.
-func New(scenarios []scenario.Scenario) *cobra.Command {
+func New(scenarios ...scenario.Scenario) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab",
 		Short: "Hypervisors, route reflectors, an edge and guests in network namespaces",
