@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/projector"
+	"github.com/hostroute/hostroute/vrf"
+)
+
+// replayed is what a hypervisor must serve, as --json shows it.
+type replayed struct {
+	Hypervisor    string                  `json:"hypervisor"`
+	Sequence      uint64                  `json:"sequence"` // of the last event that counted; 0: none did
+	Taps          []replayedTap           `json:"taps"`
+	Announcements []replayedAnnouncement  `json:"announcements"`
+	Problems      []projector.Problem     `json:"problems"`
+	Quarantined   []projector.Quarantined `json:"quarantined"`
+}
+
+type replayedTap struct {
+	Name       string              `json:"name"`
+	VRF        string              `json:"vrf"`
+	Gateways   []netip.Addr        `json:"gateways"`
+	Routes     []replayedRoute     `json:"routes"`
+	Neighbours []replayedNeighbour `json:"neighbours"`
+}
+
+type replayedRoute struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Via    string       `json:"via,omitempty"`
+}
+
+type replayedNeighbour struct {
+	Address netip.Addr `json:"address"`
+	MAC     string     `json:"mac"`
+}
+
+type replayedAnnouncement struct {
+	VRF        string       `json:"vrf"`
+	Prefix     netip.Prefix `json:"prefix"`
+	Preference uint32       `json:"preference"`
+}
+
+// describe puts a desired state into the words of the command line.
+func describe(hypervisor string, last uint64, h projector.Host, quarantined []projector.Quarantined) replayed {
+	r := replayed{
+		Hypervisor: hypervisor, Sequence: last, Taps: []replayedTap{}, Announcements: []replayedAnnouncement{},
+		Problems: append([]projector.Problem{}, h.Problems...), Quarantined: append([]projector.Quarantined{}, quarantined...),
+	}
+	for _, t := range h.Taps {
+		r.Taps = append(r.Taps, describeTap(t))
+	}
+	for _, n := range h.Announcements {
+		r.Announcements = append(r.Announcements, describeAnnouncement(n))
+	}
+	return r
+}
+
+func describeTap(t vrf.Tap) replayedTap {
+	d := replayedTap{
+		Name: t.Name, VRF: t.VRF, Gateways: append([]netip.Addr{}, t.Gateways...),
+		Routes: []replayedRoute{}, Neighbours: []replayedNeighbour{},
+	}
+	for _, r := range t.Routes {
+		via := ""
+		if r.Via.IsValid() {
+			via = r.Via.String()
+		}
+		d.Routes = append(d.Routes, replayedRoute{r.Prefix, via})
+	}
+	for _, n := range t.Neighbours {
+		d.Neighbours = append(d.Neighbours, replayedNeighbour{n.Address, events.MAC{Octets: n.MAC}.String()})
+	}
+	return d
+}
+
+func describeAnnouncement(n bgp.Announcement) replayedAnnouncement {
+	return replayedAnnouncement{n.VRF, n.Prefix, n.Preference}
+}
+
+func (a *app) showReplay(r replayed) error {
+	show := a.tellReplay
+	if a.json {
+		show = func(r replayed) error { return writeJSON(a.stdout, r) }
+	}
+	if err := show(r); err != nil {
+		return err
+	}
+	if len(r.Problems) > 0 {
+		return found{fmt.Errorf("%d problems of hypervisor %q: not all that the log wants can be served", len(r.Problems), r.Hypervisor)}
+	}
+	return nil
+}
+
+func (a *app) tellReplay(r replayed) error {
+	fmt.Fprintf(a.stdout, "hypervisor %s at #%d: %d taps, %d announcements\n\n", r.Hypervisor, r.Sequence, len(r.Taps), len(r.Announcements))
+	t := newTable(a.stdout, "TAP", "VRF", "WHAT", "VALUE", "TO")
+	for _, tap := range r.Taps {
+		for _, g := range tap.Gateways {
+			t.row(tap.Name, tap.VRF, "gateway", g, "")
+		}
+		for _, n := range tap.Neighbours {
+			t.row(tap.Name, tap.VRF, "neighbour", n.Address, n.MAC)
+		}
+		for _, route := range tap.Routes {
+			t.row(tap.Name, tap.VRF, "route", route.Prefix, route.Via)
+		}
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout)
+	t = newTable(a.stdout, "ANNOUNCED", "VRF", "PREFERENCE")
+	for _, n := range r.Announcements {
+		t.row(n.Prefix, n.VRF, n.Preference)
+	}
+	for _, p := range r.Problems {
+		t.row("PROBLEM", p.VM+" "+p.Tap, p.Reason)
+	}
+	for _, q := range r.Quarantined {
+		t.row("QUARANTINED", fmt.Sprintf("#%d %s", q.Sequence, q.Type), q.Reason)
+	}
+	return t.flush()
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hostroute/hostroute/internal/agent"
+)
+
+func (a *app) guestsCommand() *cobra.Command {
+	return question(a, "guests", "List the guests that this hypervisor has a duty for", agent.PathGuests, nothing, a.showGuests)
+}
+
+func (a *app) showGuests(guests []agent.Guest) error {
+	t := newTable(a.stdout, "GUEST", "DUTY", "HOME", "EPOCH", "TAP", "HERE", "MAC", "NETWORK", "VRF", "ADDRESSES")
+	for _, g := range guests {
+		for _, f := range g.Interfaces {
+			here := "no"
+			if f.Present {
+				here = "yes"
+			}
+			t.row(g.VM, g.Duty, g.Home, g.Epoch, f.Tap, here, f.MAC, f.Network, f.VRF, addresses(f.Addresses))
+		}
+	}
+	return t.flush()
+}
+
+// addresses lists prefixes, each with its role unless that is primary.
+func addresses(list []agent.GuestAddress) string {
+	texts := make([]string, len(list))
+	for i, a := range list {
+		texts[i] = a.Prefix.String()
+		if a.Role != "primary" {
+			texts[i] += " (" + a.Role + ")"
+		}
+	}
+	return strings.Join(texts, ",")
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hostroute/hostroute/events"
+)
+
+func (a *app) hypervisorCommand() *cobra.Command {
+	return group("hypervisor", "Register, drain and fence hypervisors",
+		a.hypervisor("register", "Make a hypervisor known, so that guests may live there",
+			func(hv, _ string) events.Data { return &events.HypervisorRegistered{Hypervisor: hv} }),
+		a.hypervisorWhy("drain", "Prefer others: whatever has another way leaves this hypervisor",
+			func(hv, reason string) events.Data { return &events.HypervisorDrained{Hypervisor: hv, Reason: reason} }),
+		a.hypervisor("undrain", "Take a drain back",
+			func(hv, _ string) events.Data { return &events.HypervisorUndrained{Hypervisor: hv} }),
+		a.hypervisorWhy("fence", "Say that a hypervisor runs no guests any more, so that they may be homed elsewhere",
+			func(hv, reason string) events.Data { return &events.HypervisorFenced{Hypervisor: hv, Reason: reason} }),
+		a.hypervisor("unfence", "Take a fence back",
+			func(hv, _ string) events.Data { return &events.HypervisorUnfenced{Hypervisor: hv} }),
+	)
+}
+
+func (a *app) hypervisor(name, short string, data func(hv, reason string) events.Data) *cobra.Command {
+	return a.command(name+" HV", short, "hostroute hypervisor "+name+" hv1", func(ctx context.Context, args []string) error {
+		return a.publish(ctx, data(args[0], ""))
+	})
+}
+
+func (a *app) hypervisorWhy(name, short string, data func(hv, reason string) events.Data) *cobra.Command {
+	var reason string
+	c := a.command(name+" HV", short, "hostroute hypervisor "+name+` hv1 --reason "disk fails"`,
+		func(ctx context.Context, args []string) error { return a.publish(ctx, data(args[0], reason)) })
+	c.Flags().StringVar(&reason, "reason", "", "why, for whoever reads the log")
+	return c
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hostroute/hostroute/events"
+)
+
+func (a *app) ipCommand() *cobra.Command {
+	return group("ip", "Assign, move and release addresses", a.ipAssign(), a.ipMove(), a.ipRelease())
+}
+
+func (a *app) ipAssign() *cobra.Command {
+	var role string
+	d := &events.IPAssigned{}
+	c := a.command("assign PREFIX", "Give an address or a prefix to a guest", "hostroute ip assign 203.0.113.7 --vm web-1",
+		func(ctx context.Context, args []string) error {
+			d.Prefix, d.Role = prefix(args[0]), events.Role(role)
+			return a.publish(ctx, d)
+		})
+	c.Flags().StringVar(&d.VM, "vm", "", "the guest")
+	c.Flags().StringVar(&d.Interface, "interface", "", "its tap, where several fit")
+	c.Flags().StringVar(&role, "role", "", "primary (the default), secondary, elastic, anycast or routed")
+	c.Flags().StringVar(&d.VRF, "vrf", "", "the VRF, where several fit")
+	return required(c, "vm")
+}
+
+func (a *app) ipMove() *cobra.Command {
+	d := &events.IPMoved{}
+	c := a.command("move PREFIX", "Move an address to another guest in one step", "hostroute ip move 203.0.113.7 --to web-2",
+		func(ctx context.Context, args []string) error {
+			d.Prefix = prefix(args[0])
+			return a.publish(ctx, d)
+		})
+	c.Flags().StringVar(&d.To, "to", "", "the guest that gets it")
+	c.Flags().StringVar(&d.Interface, "interface", "", "its tap, where several fit")
+	c.Flags().StringVar(&d.VRF, "vrf", "", "the VRF, where several fit")
+	return required(c, "to")
+}
+
+func (a *app) ipRelease() *cobra.Command {
+	d := &events.IPReleased{}
+	c := a.command("release PREFIX", "Take an address from its guest", "hostroute ip release 203.0.113.7",
+		func(ctx context.Context, args []string) error {
+			d.Prefix = prefix(args[0])
+			return a.publish(ctx, d)
+		})
+	c.Flags().StringVar(&d.VM, "vm", "", "the guest, where several hold it")
+	c.Flags().StringVar(&d.VRF, "vrf", "", "the VRF, where several have it")
+	return c
+}

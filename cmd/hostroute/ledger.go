@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hostroute/hostroute/events/log"
+)
+
+// publisher publishes through the log service.
+type publisher struct {
+	*log.Client
+	nc *nats.Conn
+}
+
+// Close ends the connection.
+func (p publisher) Close() { p.nc.Close() }
+
+func (a *app) publisher(context.Context) (publisher, error) {
+	nc, err := a.connect()
+	if err != nil {
+		return publisher{}, err
+	}
+	return publisher{log.NewClient(nc, 0), nc}, nil
+}
+
+// ledger is the log itself, for reading.
+type ledger struct {
+	*log.Ledger
+	nc *nats.Conn
+}
+
+// Close ends the connection.
+func (l ledger) Close() { l.nc.Close() }
+
+func (a *app) ledger(ctx context.Context) (ledger, error) {
+	nc, err := a.connect()
+	if err != nil {
+		return ledger{}, err
+	}
+	l, err := log.Open(ctx, nc, log.Options{})
+	if err != nil {
+		nc.Close()
+		return ledger{}, err
+	}
+	return ledger{l, nc}, nil
+}
+
+func (a *app) connect() (*nats.Conn, error) {
+	return log.Connect(a.logURL, log.ConnectOptions{Name: "hostroute " + a.source, Credentials: a.creds})
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/hostroute/hostroute/events/log"
+	"github.com/hostroute/hostroute/internal/config"
+)
+
+// defaultConfig is where the configuration is.
+const defaultConfig = "/etc/hostroute/hostroute.yaml"
+
+func (a *app) logCommand() *cobra.Command {
+	return group("log", "Prepare the log and serve it", a.logServe(), a.logInit())
+}
+
+func (a *app) logServe() *cobra.Command {
+	var path string
+	var debug bool
+	c := a.command("serve", "Run the log service, and the log itself where log.embedded says so",
+		"hostroute log serve --config /etc/hostroute/hostroute.yaml",
+		func(ctx context.Context, _ []string) error {
+			cfg, err := loadLog(path)
+			if err != nil {
+				return err
+			}
+			logger := logger(a.stderr, debug)
+			return withLog(ctx, &cfg.Log, logger, func(ctx context.Context, l *log.Ledger, _ string) error {
+				return log.NewService(l, logger).Run(ctx)
+			})
+		})
+	configFlags(c, &path, &debug)
+	return c
+}
+
+func (a *app) logInit() *cobra.Command {
+	var path string
+	var debug bool
+	c := a.command("init", "Make the streams of the log where they aren't, and check them where they are",
+		"hostroute log init --config /etc/hostroute/hostroute.yaml",
+		func(ctx context.Context, _ []string) error {
+			cfg, err := loadLog(path)
+			if err != nil {
+				return err
+			}
+			return withLog(ctx, &cfg.Log, logger(a.stderr, debug), func(ctx context.Context, l *log.Ledger, url string) error {
+				last, err := l.LastSequence(ctx)
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return writeJSON(a.stdout, map[string]any{"url": url, "identity": l.Identity(), "last": last})
+				}
+				_, err = fmt.Fprintf(a.stdout, "the log at %s is ready; it was made at %s and ends at %d\n", url, l.Identity(), last)
+				return err
+			})
+		})
+	configFlags(c, &path, &debug)
+	return c
+}
+
+func configFlags(c *cobra.Command, path *string, debug *bool) {
+	c.Flags().StringVar(path, "config", defaultConfig, "the configuration file")
+	c.Flags().BoolVar(debug, "debug", false, "log more")
+}
+
+func loadLog(path string) (*config.Config, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.CheckLog(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return cfg, nil
+}
+
+// withLog opens the log that a configuration names, embedded or not, and works
+// on it until the work or the server ends. The server goes last, so that what
+// the work has under way is finished.
+func withLog(ctx context.Context, c *config.Log, logger *slog.Logger, work func(context.Context, *log.Ledger, string) error) error {
+	if c.Embedded == nil {
+		nc, err := log.Connect(c.URL, log.ConnectOptions{Name: "hostroute log", Credentials: c.Credentials, Logger: logger})
+		if err != nil {
+			return err
+		}
+		return workOn(ctx, nc, c.Replicas, c.URL, work)
+	}
+	server := log.NewServer(log.ServerOptions{
+		Store: c.Embedded.Store, Listen: listenText(c.Embedded), SyncInterval: c.Embedded.Sync, Logger: logger,
+	})
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	working, cancel := context.WithCancelCause(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		err := server.Run(serving)
+		cancel(err)
+		ended <- err
+	}()
+	err := onServer(working, server, logger, work)
+	stop()
+	if serverErr := <-ended; serverErr != nil {
+		return serverErr
+	}
+	return err
+}
+
+func onServer(ctx context.Context, server *log.Server, logger *slog.Logger, work func(context.Context, *log.Ledger, string) error) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-server.Ready():
+	}
+	nc, err := server.Connect(log.ConnectOptions{Name: "hostroute log", Logger: logger})
+	if err != nil {
+		return err
+	}
+	return workOn(ctx, nc, 1, server.URL(), work)
+}
+
+func workOn(ctx context.Context, nc *nats.Conn, replicas int, url string, work func(context.Context, *log.Ledger, string) error) error {
+	defer nc.Close()
+	l, err := log.Open(ctx, nc, log.Options{Replicas: replicas})
+	if err != nil {
+		return err
+	}
+	return work(ctx, l, url)
+}
+
+func listenText(e *config.Embedded) string {
+	if !e.Listen.IsValid() {
+		return ""
+	}
+	return e.Listen.String()
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The exit codes.
+const (
+	exitFine  = 0
+	exitFound = 1 // refused, or something is wrong
+	exitNoRun = 2
+)
+
+func main() { os.Exit(hostroute()) }
+
+// hostroute runs the command line of this process.
+func hostroute() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second ^C ends the process at once
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, env: os.Getenv}
+	return a.run(ctx, os.Args[1:])
+}
+
+// app is one run of the command line and its view of the world.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	now            func() time.Time
+	env            func(string) string
+
+	// The global flags.
+	logURL string
+	creds  string
+	source string
+	json   bool
+
+	started bool // the usage was right
+}
+
+// run executes a command line and gives its exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitFine
+	}
+	if code, ok := ranForUser(err); ok {
+		return code
+	}
+	var f found
+	isFound := errors.As(err, &f)
+	if text := strings.TrimSpace(err.Error()); text != "" {
+		fmt.Fprintf(a.stderr, "hostroute: %s\n", text)
+	}
+	switch {
+	case isFound:
+		return exitFound
+	case !a.started:
+		fmt.Fprintf(a.stderr, "see: %s --help\n", cmd.CommandPath())
+	}
+	return exitNoRun
+}
+
+// found is the error of a command that ran and has something to object to. It
+// is empty where the output says it already.
+type found struct{ err error }
+
+func (f found) Error() string {
+	if f.err == nil {
+		return ""
+	}
+	return f.err.Error()
+}
+
+func (f found) Unwrap() error { return f.err }

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/events/log"
+	"github.com/hostroute/hostroute/projector"
+)
+
+func (a *app) replayCommand() *cobra.Command {
+	var hypervisor, at string
+	c := a.command("replay", "Compute from the log alone what a hypervisor must serve, now or at any time",
+		"hostroute replay --hypervisor hv1 --at yesterday",
+		func(ctx context.Context, _ []string) error {
+			if err := events.CheckName("--hypervisor", hypervisor); err != nil {
+				return err
+			}
+			until, err := a.parseUntil(at)
+			if err != nil {
+				return err
+			}
+			r, err := a.replay(ctx, hypervisor, until)
+			if err != nil {
+				return err
+			}
+			return a.showReplay(r)
+		})
+	c.Flags().StringVar(&hypervisor, "hypervisor", "", "the hypervisor")
+	c.Flags().StringVar(&at, "at", "", "as of this sequence or time; default: all of the log")
+	return required(c, "hypervisor")
+}
+
+func (a *app) parseUntil(s string) (log.Until, error) {
+	if s == "" {
+		return log.Until{}, nil
+	}
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil && n > 0 {
+		return log.Until{Sequence: n}, nil
+	}
+	t, err := parseTime(s, a.now())
+	if err != nil {
+		return log.Until{}, fmt.Errorf("--at is no sequence, and %w", err)
+	}
+	return log.Until{Time: t}, nil
+}
+
+// replay folds the log and projects it onto the hypervisor.
+func (a *app) replay(ctx context.Context, hypervisor string, until log.Until) (replayed, error) {
+	l, err := a.ledger(ctx)
+	if err != nil {
+		return replayed{}, err
+	}
+	defer l.Close()
+	show := a.progress()
+	show("replaying the log …")
+	state, done, err := l.Replay(ctx, until)
+	show("")
+	if err != nil {
+		return replayed{}, err
+	}
+	if state.Hypervisor(hypervisor) == nil {
+		return replayed{}, found{fmt.Errorf("hypervisor %q: not registered up to #%d of the log", hypervisor, done.Sequence)}
+	}
+	return describe(hypervisor, done.Sequence, projector.Desired(state, hypervisor), state.Quarantined()), nil
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hostroute/hostroute/internal/agent"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	return question(a, "status", "Say whether this hypervisor is served as the log wants it", agent.PathStatus, nothing, a.showStatus)
+}
+
+// verdict is the exit of a question: an agent that isn't well is something
+// found, and it has said what in its answer.
+func verdict(answer any) error {
+	if s, ok := answer.(agent.Status); ok && !s.Healthy {
+		return found{}
+	}
+	return nil
+}
+
+func (a *app) showStatus(s agent.Status) error {
+	t := newSheet(a.stdout)
+	t.row(s.Hypervisor, healthy(s.Healthy))
+	for _, p := range s.Problems {
+		t.row("problem", p)
+	}
+	t.row("agent", fmt.Sprintf("%s, up %s", s.Version, a.since(s.Started)))
+	a.showLog(t, s.Log)
+	a.showKernel(t, s.Kernel)
+	t.row("bgp", fmt.Sprintf("%d of %d sessions established, %d prefixes announced", s.BGP.Established, s.BGP.Configured, s.BGP.Announced))
+	t.row("guests", fmt.Sprintf("%d at home, %d being prepared, %d forwarded", s.Guests.Home, s.Guests.Preparing, s.Guests.Forwarding))
+	return t.flush()
+}
+
+func healthy(ok bool) string {
+	if ok {
+		return "healthy"
+	}
+	return "NOT HEALTHY"
+}
+
+func (a *app) showLog(t table, l agent.LogStatus) {
+	state := "not connected"
+	switch {
+	case l.Connected && l.InSync:
+		state = "in sync"
+	case l.Connected:
+		state = "connected, catching up"
+	}
+	t.row("log", fmt.Sprintf("%s with %s", state, l.URL))
+	t.row("", fmt.Sprintf("last ticks %d and %d (networks), %d gaps, %d snapshots", l.Tick, l.NetworkTick, l.Gaps, l.Snapshots))
+	if l.LastError != "" {
+		t.row("", "last error: "+l.LastError)
+	}
+	for _, q := range l.Quarantined {
+		t.row("quarantined", fmt.Sprintf("#%d %s on %s: %s", q.Sequence, q.Type, q.Subject, q.Reason))
+	}
+}
+
+func (a *app) showKernel(t table, k agent.KernelStatus) {
+	t.row("kernel", fmt.Sprintf("compared %s ago, %d operations so far", a.since(k.Applied), k.Operations))
+	for _, vrf := range slices.Sorted(maps.Keys(k.Learned)) {
+		t.row("", fmt.Sprintf("%d learned routes in VRF %s", k.Learned[vrf], vrf))
+	}
+	if len(k.AbsentTaps) > 0 {
+		t.row("", "taps that are not here yet: "+strings.Join(k.AbsentTaps, ", "))
+	}
+	for _, e := range slices.Concat(k.Errors, k.Problems) {
+		t.row("", e)
+	}
+}
+
+// since is a time span for people: two units at most.
+func (a *app) since(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	d := a.now().Sub(t)
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Hour:
+		return d.Round(time.Second).String()
+	case d < 48*time.Hour:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}

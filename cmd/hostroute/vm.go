@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hostroute/hostroute/events"
+)
+
+func (a *app) vmCommand() *cobra.Command {
+	return group("vm", "Create, move and delete guests", a.vmCreate(), a.vmPrepare(), a.vmMigrate(), a.vmAbort(), a.vmDelete())
+}
+
+func (a *app) vmCreate() *cobra.Command {
+	var ports []string
+	d := &events.VMCreated{}
+	c := a.command("create VM", "Create a guest on its first hypervisor",
+		"hostroute vm create web-1 --hypervisor hv1 --interface tap=web-1-pub,mac=52:54:00:12:34:56,network=web",
+		func(ctx context.Context, args []string) error {
+			d.VM = args[0]
+			for _, s := range ports {
+				f, err := parseInterface(s)
+				if err != nil {
+					return err
+				}
+				d.Interfaces = append(d.Interfaces, f)
+			}
+			return a.publish(ctx, d)
+		})
+	c.Flags().StringVar(&d.Hypervisor, "hypervisor", "", "where it runs")
+	c.Flags().StringArrayVar(&ports, "interface", nil, "tap=TAP,mac=MAC,network=NAME (repeat for more)")
+	return required(c, "hypervisor", "interface")
+}
+
+// parseInterface reads tap=TAP,mac=MAC,network=NAME in any order.
+func parseInterface(s string) (events.Interface, error) {
+	var f events.Interface
+	seen := map[string]bool{}
+	for part := range strings.SplitSeq(s, ",") {
+		key, value, _ := strings.Cut(part, "=")
+		switch key {
+		case "tap":
+			f.Tap = value
+		case "mac":
+			_ = f.MAC.UnmarshalText([]byte(value)) // takes any text
+		case "network":
+			f.Network = value
+		default:
+			return f, fmt.Errorf("--interface %q: %q isn't one of tap, mac and network; write tap=TAP,mac=MAC,network=NAME", s, key)
+		}
+		if seen[key] {
+			return f, fmt.Errorf("--interface %q: %s is given twice; repeat --interface for a second one", s, key)
+		}
+		seen[key] = true
+	}
+	return f, nil
+}
+
+func (a *app) vmPrepare() *cobra.Command {
+	d := &events.VMMigrationStarted{}
+	c := a.command("prepare VM", "Have a hypervisor prepare for a guest that will come", "hostroute vm prepare web-1 --to hv2",
+		func(ctx context.Context, args []string) error {
+			d.VM = args[0]
+			return a.publish(ctx, d)
+		})
+	return destination(c, &d.To, &d.Taps)
+}
+
+func (a *app) vmMigrate() *cobra.Command {
+	d := &events.VMMigrated{}
+	c := a.command("migrate VM", "Say that a guest runs on another hypervisor now", "hostroute vm migrate web-1 --to hv2",
+		func(ctx context.Context, args []string) error {
+			d.VM = args[0]
+			return a.publish(ctx, d)
+		})
+	return destination(c, &d.To, &d.Taps)
+}
+
+// destination adds the flags that say where a guest goes.
+func destination(c *cobra.Command, to *string, taps *[]string) *cobra.Command {
+	c.Flags().StringVar(to, "to", "", "the hypervisor that it goes to")
+	c.Flags().StringArrayVar(taps, "tap", nil, "its tap there, where that has another name (repeat for each interface, in their order)")
+	return required(c, "to")
+}
+
+func (a *app) vmAbort() *cobra.Command {
+	return a.command("abort VM", "Undo what vm prepare has prepared", "hostroute vm abort web-1",
+		func(ctx context.Context, args []string) error {
+			return a.publish(ctx, &events.VMMigrationAborted{VM: args[0]})
+		})
+}
+
+func (a *app) vmDelete() *cobra.Command {
+	return a.command("delete VM", "Delete a guest; every address of it is released", "hostroute vm delete web-1",
+		func(ctx context.Context, args []string) error {
+			return a.publish(ctx, &events.VMDeleted{VM: args[0]})
+		})
+}
