@@ -1,0 +1,302 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hostroute/hostroute/internal/lab"
+	"github.com/hostroute/hostroute/internal/lab/scenario"
+)
+
+// firstLight is the whole chain, once: an event becomes a packet.
+var firstLight = scenario.Scenario{
+	Name:     "first-light",
+	Summary:  "the whole chain: events become routes, and packets cross, in both families, on both planes",
+	NeedsVRF: true,
+	Tell:     tellFirstLight,
+}
+
+func tellFirstLight(ctx context.Context, s *scenario.Story) error {
+	var w *world
+	err := s.Step(ctx, "A topology stands: two planes, three hypervisors, four guests, an edge", func(ctx context.Context) (err error) {
+		if w, err = newWorld(ctx, s); err != nil {
+			return err
+		}
+		s.OnFailure(func(out io.Writer) { w.Logs(out, 15) })
+		s.Say("Plane a has BIRD as its route reflector, plane b FRR; they share nothing.")
+		s.Say("The edge is BIRD and holds %s and %s: the internet.", w.Topology.Internet4, w.Topology.Internet6)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, chapter := range []struct {
+		title string
+		tell  func(context.Context) error
+	}{
+		{"Agents start on empty hosts", w.startAgents},
+		{"A network, four guests and their addresses are published", w.publishWorld},
+		{"Routes appear in every VRF", w.routesAppear},
+		{"Every guest reaches every guest and the internet; public never reaches private", w.everyoneReaches},
+		{"An address has one owner, and a wrong event is refused", w.wrongEvents},
+		{"An address is assigned and answers; it is released and stops answering", w.assignAndRelease},
+		{"A guest moves, and answers from its new home", w.moveGuest},
+		{"Plane b is cut, and everything still flows; it comes back, and carries all when a is cut", w.cutPlanes},
+		{"An agent is killed and started again, and changes nothing", w.restartAgent},
+		{"The log tells what happened, and replay equals the kernel", w.replayEqualsKernel},
+	} {
+		if err := s.Step(ctx, chapter.title, chapter.tell); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) startAgents(ctx context.Context) error {
+	if _, err := w.StartLog(ctx, w.story.Binary); err != nil {
+		return err
+	}
+	for _, h := range w.Topology.Hypervisors {
+		if _, err := w.StartAgent(ctx, w.story.Binary, h.Name); err != nil {
+			return err
+		}
+	}
+	w.story.Eventually(ctx, "every hypervisor has its VRFs, and in each the last resort", settle, func() error {
+		return w.everywhere(func(hv string) error {
+			for _, v := range w.Topology.VRFs {
+				for _, family := range families {
+					out, err := w.Exec(ctx, hv, "ip", fmt.Sprintf("-%d", family), "route", "show", "vrf", v.Name, "proto", "201")
+					if err != nil || !strings.Contains(out, "unreachable default") {
+						return errors.Join(err, fmt.Errorf("VRF %s has no unreachable default in IPv%d", v.Name, family))
+					}
+				}
+			}
+			return nil
+		})
+	})
+	out, err := w.Exec(ctx, "hv1", "ip", "route", "show", "vrf", "public")
+	w.story.Show("ip netns exec hr-hv1 ip route show vrf public", out)
+	return err
+}
+
+func (w *world) publishWorld(ctx context.Context) error {
+	for _, h := range w.Topology.Hypervisors {
+		if err := w.publish(ctx, "hypervisor", "register", h.Name); err != nil {
+			return err
+		}
+	}
+	for _, n := range w.Topology.Networks {
+		if err := w.publish(ctx, "network", "define", n.Name, "--vrf", n.VRF, "--subnet", n.V4.String(),
+			"--subnet", fmt.Sprintf("%s,allocation=%d", n.V6, n.Allocation6), "--gateway", n.Gateway4.String()); err != nil {
+			return err
+		}
+	}
+	for _, g := range w.Topology.Guests {
+		args := []string{"vm", "create", g.Name, "--hypervisor", g.Hypervisor}
+		for _, i := range g.Interfaces {
+			args = append(args, "--interface", fmt.Sprintf("tap=%s,mac=%s,network=%s", i.Tap, i.MAC, i.Network))
+		}
+		if err := w.publish(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return w.publishAddresses(ctx)
+}
+
+// publishAddresses gives every guest its addresses by a file of events, as a
+// control plane in another language would.
+func (w *world) publishAddresses(ctx context.Context) error {
+	var lines strings.Builder
+	for _, g := range w.Topology.Guests {
+		for _, i := range g.Interfaces {
+			for _, p := range []string{netip.PrefixFrom(i.V4, 32).String(), i.Prefix6.String()} {
+				fmt.Fprintf(&lines, `{"id":"%s-%s","type":"IPAssigned","data":{"prefix":%q,"vm":%q}}`+"\n", g.Name, p, p, g.Name)
+			}
+		}
+	}
+	file := filepath.Join(w.Dir, "addresses.jsonl")
+	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
+		return err
+	}
+	w.story.Show("head -n 2 addresses.jsonl", strings.Join(strings.SplitAfter(lines.String(), "\n")[:2], ""))
+	return w.publish(ctx, "publish", file)
+}
+
+func (w *world) routesAppear(ctx context.Context) error {
+	took, _ := w.story.Eventually(ctx, "every agent is healthy: caught up, all sessions established, all taps served", 3*settle, func() error {
+		return w.everywhere(func(hv string) error { return w.healthy(ctx, hv) })
+	})
+	w.story.MeasureTime("last event published → every agent healthy", took)
+	w.story.Eventually(ctx, "every guest's prefixes are in the VRF of every hypervisor, its own by tap, others over both planes", settle, func() error {
+		return w.everywhere(func(hv string) error { return w.routedEverywhere(ctx, hv, "ab") })
+	})
+	out, err := w.Exec(ctx, "hv1", "ip", "route", "show", "vrf", "public")
+	w.story.Show("ip netns exec hr-hv1 ip route show vrf public", out)
+	if err != nil {
+		return err
+	}
+	out, err = w.hostroute(ctx, "hv1", "peers", "--socket", w.AgentSocket("hv1"))
+	w.story.Show("hostroute peers", out)
+	return err
+}
+
+// routedEverywhere wants the prefixes of all guests in a hypervisor's VRFs: by
+// tap where the guest lives here, otherwise over every one of the planes.
+func (w *world) routedEverywhere(ctx context.Context, hv, planes string) error {
+	for _, n := range w.Topology.Networks {
+		for _, family := range families {
+			own, err := w.routes(ctx, hv, n.VRF, family, metricGuest)
+			if err != nil {
+				return err
+			}
+			learned, err := w.routes(ctx, hv, n.VRF, family, metricLearned)
+			if err != nil {
+				return err
+			}
+			for _, g := range w.Topology.Guests {
+				home, err := w.HomeOf(ctx, g.Name)
+				if err != nil {
+					return err
+				}
+				i := portOn(g, n.Name)
+				p := netip.PrefixFrom(i.V4, 32)
+				if family == 6 {
+					p = i.Prefix6
+				}
+				if home == hv {
+					err = leads(own[p], p, i.Tap)
+				} else {
+					err = leads(learned[p], p, uplinks(n.VRF, planes)...)
+				}
+				if err != nil {
+					return fmt.Errorf("VRF %s: %w", n.VRF, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func portOn(g lab.Guest, network string) lab.Interface {
+	for _, i := range g.Interfaces {
+		if i.Network == network {
+			return i
+		}
+	}
+	panic("the topology is a constant")
+}
+
+// uplinks names the uplinks of a VRF into planes given by their letters.
+func uplinks(vrf, planes string) []string {
+	var names []string
+	for _, plane := range planes {
+		names = append(names, string(plane)+"-"+vrf)
+	}
+	return names
+}
+
+// leads wants a route out of exactly these links.
+func leads(r kernelRoute, p netip.Prefix, links ...string) error {
+	if r.Dst == "" {
+		return fmt.Errorf("no route to %s", p)
+	}
+	got := map[string]bool{}
+	for _, d := range r.devices() {
+		got[d] = true
+	}
+	for _, l := range links {
+		if !got[l] {
+			return fmt.Errorf("the route to %s doesn't use %s, but %v", p, l, r.devices())
+		}
+	}
+	if len(got) != len(links) {
+		return fmt.Errorf("the route to %s uses %v instead of %v", p, r.devices(), links)
+	}
+	return nil
+}
+
+func (w *world) everyoneReaches(ctx context.Context) error {
+	for _, family := range families {
+		for _, n := range w.Topology.Networks {
+			w.story.Eventually(ctx, fmt.Sprintf("every guest reaches every guest, network %s, IPv%d", n.Name, family), settle, func() error {
+				return w.all(ctx, w.mesh(n.Name, family))
+			})
+		}
+		w.story.Eventually(ctx, fmt.Sprintf("every guest reaches the internet, IPv%d", family), settle, func() error {
+			return w.all(ctx, w.outward(family))
+		})
+	}
+	w.story.Check("no guest reaches a private address from its public interface", w.none(ctx, w.across()))
+	return nil
+}
+
+func (w *world) wrongEvents(ctx context.Context) error {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"ip", "assign", "203.0.113.11", "--vm", "vm2"}, `guest "vm1" holds it`},
+		{[]string{"ip", "assign", "203.0.113.30/24", "--vm", "vm1"}, "host bits are set"},
+		{[]string{"vm", "delete", "vm9"}, "no such guest"},
+	} {
+		_, err := w.hostroute(ctx, lab.NodeControl, append(c.args, "--log", w.LogURL())...)
+		command := "hostroute " + strings.Join(c.args, " ")
+		if err == nil {
+			w.story.Check(command+" is refused", errors.New("it was accepted"))
+			continue
+		}
+		w.story.Show(command, lastLine(err.Error()))
+		if !strings.Contains(err.Error(), c.want) {
+			err = fmt.Errorf("it doesn't say %q: %w", c.want, err)
+		} else {
+			err = nil
+		}
+		w.story.Check(command+" is refused, and says why", err)
+	}
+	return nil
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return lines[len(lines)-1]
+}
+
+func (w *world) assignAndRelease(ctx context.Context) error {
+	extra := netip.MustParseAddr("203.0.113.40")
+	if _, err := w.Exec(ctx, "vm4", "ip", "address", "add", extra.String()+"/32", "dev", "eth0"); err != nil {
+		return err
+	}
+	asked := []probe{{from: "vm1", to: extra}}
+	w.story.Check("the address doesn't answer before it is assigned", w.none(ctx, asked))
+	start := time.Now()
+	if err := w.publish(ctx, "ip", "assign", extra.String(), "--vm", "vm4", "--role", "elastic"); err != nil {
+		return err
+	}
+	stored := time.Since(start)
+	waited, _ := w.story.Eventually(ctx, "the assigned address answers a guest on another hypervisor", settle, func() error { return w.all(ctx, asked) })
+	w.story.MeasureTime("publish → reachable from another hypervisor (command line and ping included)", stored+waited)
+	w.story.MeasureTime("  of which the command took", stored)
+	if err := w.publish(ctx, "ip", "release", extra.String()); err != nil {
+		return err
+	}
+	w.story.Eventually(ctx, "the released address stops answering", settle, func() error { return w.none(ctx, asked) })
+	w.story.Eventually(ctx, "and no hypervisor has a route to it", settle, func() error {
+		return w.everywhere(func(hv string) error {
+			for _, metric := range []int{metricGuest, metricLearned} {
+				routes, err := w.routes(ctx, hv, "public", 4, metric)
+				if _, there := routes[netip.PrefixFrom(extra, 32)]; err != nil || there {
+					return errors.Join(err, fmt.Errorf("a route with metric %d is still there", metric))
+				}
+			}
+			return nil
+		})
+	})
+	return nil
+}

@@ -1,0 +1,167 @@
+package scenarios
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/hostroute/hostroute/internal/lab"
+	"github.com/hostroute/hostroute/internal/lab/scenario"
+)
+
+// All lists the scenarios in the order in which they should be read.
+func All() []scenario.Scenario {
+	return []scenario.Scenario{firstLight}
+}
+
+// settle is how long the lab may take to follow a change. It is stretched on
+// slow machines.
+const settle = 20 * time.Second
+
+// world is a standing lab in a story.
+type world struct {
+	*lab.Lab
+	story *scenario.Story
+}
+
+// newWorld builds the reference topology.
+func newWorld(ctx context.Context, s *scenario.Story) (*world, error) {
+	l, err := lab.Up(ctx, lab.Reference(), s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return &world{Lab: l, story: s}, nil
+}
+
+// hostroute runs the program in a node.
+func (w *world) hostroute(ctx context.Context, node string, args ...string) (string, error) {
+	return w.Exec(ctx, node, append([]string{w.story.Binary}, args...)...)
+}
+
+// publish runs a publishing command in the control plane's node, and tells it.
+func (w *world) publish(ctx context.Context, args ...string) error {
+	out, err := w.hostroute(ctx, lab.NodeControl, append(args, "--log", w.LogURL(), "--source", "demo")...)
+	w.story.Show("hostroute "+strings.Join(args, " "), out)
+	return err
+}
+
+// ask runs a command that asks an agent, and decodes its answer.
+func (w *world) ask(ctx context.Context, hypervisor, command string, answer any, args ...string) error {
+	args = append([]string{command, "--json", "--socket", w.AgentSocket(hypervisor)}, args...)
+	out, err := w.hostroute(ctx, hypervisor, args...)
+	if decodeErr := json.Unmarshal([]byte(out), answer); decodeErr != nil {
+		return errors.Join(err, fmt.Errorf("reading the answer of %s: %w", command, decodeErr))
+	}
+	return nil // an unhealthy agent answers too, with exit status 1
+}
+
+// status is what the scenarios look at of `hostroute status --json`.
+type status struct {
+	Healthy  bool     `json:"healthy"`
+	Problems []string `json:"problems"`
+	Log      struct {
+		InSync bool `json:"in_sync"`
+	} `json:"log"`
+	BGP struct {
+		Established int `json:"established"`
+		Configured  int `json:"configured"`
+	} `json:"bgp"`
+}
+
+// healthy tells why an agent doesn't call itself healthy; nil: it does.
+func (w *world) healthy(ctx context.Context, hypervisor string) error {
+	var s status
+	if err := w.ask(ctx, hypervisor, "status", &s); err != nil {
+		return err
+	}
+	if !s.Healthy {
+		return fmt.Errorf("%s: %s", hypervisor, strings.Join(s.Problems, "; "))
+	}
+	return nil
+}
+
+// everywhere asks for every hypervisor.
+func (w *world) everywhere(ask func(hypervisor string) error) error {
+	for _, h := range w.Topology.Hypervisors {
+		if err := ask(h.Name); err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+	}
+	return nil
+}
+
+// kernelRoute is a route as ip(8) tells it.
+type kernelRoute struct {
+	Dst      string `json:"dst"`
+	Protocol string `json:"protocol"`
+	Metric   int    `json:"metric"`
+	Dev      string `json:"dev"`
+	Gateway  string `json:"gateway"`
+	Via      *struct {
+		Host string `json:"host"`
+	} `json:"via"`
+	NextHops []struct {
+		Dev string `json:"dev"`
+	} `json:"nexthops"`
+}
+
+// prefix is the destination, "default" and bare addresses included.
+func (r kernelRoute) prefix(family int) (netip.Prefix, error) {
+	if r.Dst == "default" {
+		if family == 6 {
+			return netip.MustParsePrefix("::/0"), nil
+		}
+		return netip.MustParsePrefix("0.0.0.0/0"), nil
+	}
+	if a, err := netip.ParseAddr(r.Dst); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	return netip.ParsePrefix(r.Dst)
+}
+
+// devices lists the links that a route leads out of.
+func (r kernelRoute) devices() []string {
+	if len(r.NextHops) == 0 {
+		return []string{r.Dev}
+	}
+	var devs []string
+	for _, h := range r.NextHops {
+		devs = append(devs, h.Dev)
+	}
+	return devs
+}
+
+// Metrics of the routes in a VRF table: a guest's own, and learned ones.
+const (
+	metricGuest   = 100
+	metricLearned = 200
+)
+
+// routes reads a VRF's table with ip(8), by prefix: those of one metric.
+func (w *world) routes(ctx context.Context, hypervisor, vrf string, family, metric int) (map[netip.Prefix]kernelRoute, error) {
+	flag := fmt.Sprintf("-%d", family)
+	out, err := w.Exec(ctx, hypervisor, "ip", flag, "-j", "route", "show", "vrf", vrf, "proto", "201")
+	if err != nil {
+		return nil, err
+	}
+	var list []kernelRoute
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		return nil, fmt.Errorf("reading the routes of %s: %w", hypervisor, err)
+	}
+	routes := map[netip.Prefix]kernelRoute{}
+	for _, r := range list {
+		if r.Metric != metric {
+			continue
+		}
+		p, err := r.prefix(family)
+		if err != nil {
+			return nil, fmt.Errorf("reading the routes of %s: %w", hypervisor, err)
+		}
+		routes[p] = r
+	}
+	return routes, nil
+}
