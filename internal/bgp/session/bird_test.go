@@ -13,8 +13,8 @@ import (
 // bird runs BIRD 2 as a route reflector with routes of its own.
 type bird struct {
 	*router
-	stop   func()
-	config string
+	stop func()
+	text string // of its configuration
 }
 
 // birdConfig has two origins for the anycast prefixes, so that there is
@@ -31,7 +31,7 @@ protocol bgp hv {
 	local as 65000;
 	neighbor V4.1 as 65000;
 	passive yes; rr client; rr cluster id 10.0.0.99;
-	hold time 9; PROTOCOL
+	hold time 9; error wait time 1, 1; PROTOCOL
 	graceful restart yes; graceful restart time 60;
 	ipv4 { import all; export filter { if proto = "hv" then reject; accept; }; add paths tx; next hop keep; extended next hop on; };
 	ipv6 { import all; export filter { if proto = "hv" then reject; accept; }; add paths tx; next hop keep; };
@@ -47,15 +47,15 @@ func startBIRD(t *testing.T, r *router, protocol string) *bird {
 }
 
 func (b *bird) configure(protocol string) {
-	text := strings.NewReplacer(
+	b.text = strings.NewReplacer(
 		"V4", strings.TrimSuffix(b.v4(1), ".1"), "V6", strings.TrimSuffix(b.v6(1), "::1"), "PROTOCOL", protocol,
 	).Replace(birdConfig)
-	writeFile(b.t, b.dir+"/bird.conf", text)
+	writeFile(b.t, b.dir+"/bird.conf", b.text)
 }
 
-func (b *bird) start() {
+func (b *bird) start(flags ...string) {
 	b.t.Helper()
-	b.stop = b.daemon("bird", "-f", "-c", b.dir+"/bird.conf", "-s", b.dir+"/ctl")
+	b.stop = b.daemon(append([]string{"bird", "-f", "-c", b.dir + "/bird.conf", "-s", b.dir + "/ctl"}, flags...)...)
 	eventually(b.t, "BIRD's socket", func() bool { return strings.Contains(b.ctl("show status"), "Daemon is up") },
 		func() string { return b.ctl("show status") })
 }
@@ -99,7 +99,7 @@ func TestBIRDRoutesBothWays(t *testing.T) {
 	fib.expect(t, "2001:db8:7::7/128", b.v6(16)+up+" "+b.v6(17)+up)
 	select {
 	case <-s.Synced():
-	case <-time.After(patience):
+	case <-time.After(eventuallyWithin):
 		t.Fatal("no End-of-RIB")
 	}
 	st := s.Peers()[0]

@@ -44,6 +44,8 @@ type Config struct {
 	// there: the first OPEN to each peer carries the R bit and the F bits.
 	Restarting bool
 	Peers      []Peer
+
+	openWait time.Duration // the least that a peer gets for its OPEN: it may be starting
 }
 
 // Peer is a route reflector, or another router, that a session is dialled to.
@@ -71,8 +73,9 @@ type Peer struct {
 
 // FIB is where the routes go. Apply writes the changes of one VRF; only the
 // NextHops slices may be kept after it returned. It is called by one goroutine
-// per VRF. An error means that any of the changes may be missing: all of them
-// are offered again, in smaller batches and after a pause, while others go on.
+// per VRF. An error means that any of the changes may be missing: they are
+// offered again in halves, at once, and what fails by itself after a pause,
+// while others go on.
 type FIB interface {
 	Apply(ctx context.Context, vrf string, changes []vrf.Change) error
 }
@@ -80,7 +83,7 @@ type FIB interface {
 func (c *Config) setDefaults() {
 	for at, def := range map[*time.Duration]time.Duration{
 		&c.HoldTime: DefaultHoldTime, &c.ConnectRetry: DefaultConnectRetry, &c.RestartTime: DefaultRestartTime,
-		&c.StaleTime: DefaultStaleTime, &c.SyncDeadline: DefaultSyncDeadline,
+		&c.StaleTime: DefaultStaleTime, &c.SyncDeadline: DefaultSyncDeadline, &c.openWait: 20 * time.Second,
 	} {
 		if *at == 0 {
 			*at = def

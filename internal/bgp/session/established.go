@@ -13,9 +13,6 @@ import (
 	"github.com/hostroute/hostroute/internal/bgp"
 )
 
-// openWait is the least that a peer gets for its OPEN: it may be starting.
-const openWait = 20 * time.Second
-
 // handshake exchanges OPENs and the KEEPALIVEs that confirm them.
 func (p *peer) handshake(conn net.Conn, in *receiver) (*negotiated, error) {
 	cfg := &p.s.cfg
@@ -27,10 +24,10 @@ func (p *peer) handshake(conn net.Conn, in *receiver) (*negotiated, error) {
 		return nil, err
 	}
 	p.setState(OpenSent)
-	wait := max(cfg.HoldTime, openWait)
+	wait := max(cfg.HoldTime, cfg.openWait)
 	body, err := expect(in, wait, packet.BGP_MSG_OPEN)
 	if err != nil {
-		return nil, fmt.Errorf("waiting for the OPEN: %w", err)
+		return nil, fmt.Errorf("waiting for the OPEN: %w", p.explain(err))
 	}
 	neg, err := negotiate(cfg, &p.cfg, body)
 	if err != nil {

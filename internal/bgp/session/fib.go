@@ -13,9 +13,13 @@ import (
 )
 
 const (
-	largestBatch = 512
+	batch        = 512
 	firstPause   = 100 * time.Millisecond
-	longestPause = 10 * time.Second
+	longestPause = 3 * time.Second
+
+	// patience is how many calls may fail for one batch before the rest of it
+	// is left for later: enough to single out a few bad routes.
+	patience = 24
 )
 
 // rib is the RIB of one VRF, shared by its sessions, and the goroutine that
@@ -83,13 +87,12 @@ func (r *rib) view(look func(*bgp.RIB)) {
 	look(r.rib)
 }
 
-// run writes changes until ctx ends. Batches that failed are offered again
-// after a pause that grows, and are small then, so that one route that can't
-// be written holds up no other.
+// run writes changes until ctx ends. What failed is offered again after a
+// pause that grows; a FIB that takes nothing at all gets the pause, too.
 func (r *rib) run(ctx context.Context, fib FIB) {
 	var retry <-chan time.Time
-	pause, size := firstPause, largestBatch
-	changes := make([]vrf.Change, 0, largestBatch)
+	pause := firstPause
+	changes := make([]vrf.Change, 0, batch)
 	for ctx.Err() == nil {
 		select {
 		case <-retry:
@@ -97,29 +100,36 @@ func (r *rib) run(ctx context.Context, fib FIB) {
 			r.walk((*bgp.RIB).Retry)
 		default:
 		}
-		if changes = r.take(changes[:0], size); len(changes) > 0 {
-			if r.apply(ctx, fib, changes) {
-				size = min(2*size, largestBatch)
-				continue
-			}
-			size = max(1, size/4)
+		if changes = r.take(changes[:0], batch); len(changes) == 0 {
 			if retry == nil {
-				retry = time.After(pause)
-				pause = min(2*pause, longestPause)
+				pause = firstPause
 			}
+			retry = r.wait(ctx, retry, r.wake)
 			continue
 		}
-		if retry == nil {
-			pause = firstPause
+		left := patience
+		written := r.apply(ctx, fib, changes, &left)
+		if left < patience && retry == nil {
+			retry = time.After(pause)
+			pause = min(2*pause, longestPause)
 		}
-		select {
-		case <-ctx.Done():
-		case <-r.wake:
-		case <-retry:
-			retry = nil
-			r.walk((*bgp.RIB).Retry)
+		if !written {
+			retry = r.wait(ctx, retry, nil)
 		}
 	}
+}
+
+// wait waits for a wake-up or the time to retry, and gives the timer back if
+// that was not it.
+func (r *rib) wait(ctx context.Context, retry <-chan time.Time, wake <-chan struct{}) <-chan time.Time {
+	select {
+	case <-ctx.Done():
+	case <-wake:
+	case <-retry:
+		r.walk((*bgp.RIB).Retry)
+		return nil
+	}
+	return retry
 }
 
 // take gets the next batch, or tells those who wait that there is none.
@@ -136,10 +146,22 @@ func (r *rib) take(dst []vrf.Change, n int) []vrf.Change {
 	return dst
 }
 
-func (r *rib) apply(ctx context.Context, fib FIB, changes []vrf.Change) bool {
+// apply writes a batch and tells whether any of it was written. One that fails
+// is halved, so that a route that can't be written holds up no other, until
+// there were too many failures.
+func (r *rib) apply(ctx context.Context, fib FIB, changes []vrf.Change, left *int) (written bool) {
 	err := fib.Apply(ctx, r.vrf, changes)
 	if err == nil {
 		return true
+	}
+	*left--
+	if len(changes) > 1 && *left > 0 && ctx.Err() == nil {
+		half := len(changes) / 2
+		first := r.apply(ctx, fib, changes[:half], left)
+		if *left > 0 {
+			return r.apply(ctx, fib, changes[half:], left) || first
+		}
+		written, changes = first, changes[half:]
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -149,7 +171,7 @@ func (r *rib) apply(ctx context.Context, fib FIB, changes []vrf.Change) bool {
 	}
 	r.lastErr = err
 	r.errs++
-	return false
+	return written
 }
 
 // settled gives a channel that is closed when all that is known now, and

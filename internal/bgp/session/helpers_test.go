@@ -22,16 +22,16 @@ import (
 	"github.com/hostroute/hostroute/vrf"
 )
 
-// patience is how long a condition may take on a busy machine.
-const patience = 20 * time.Second
+// eventuallyWithin is how long a condition may take on a busy machine.
+const eventuallyWithin = 20 * time.Second
 
 // eventually waits for a condition; describe says what is the case instead.
 func eventually(t *testing.T, what string, ok func() bool, describe func() string) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(eventuallyWithin)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v; %s", what, patience, describe())
+			t.Fatalf("%s: not within %v; %s", what, eventuallyWithin, describe())
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -96,11 +96,23 @@ func (f *memoryFIB) String() string {
 	return b.String()
 }
 
+// withdrawals counts how often routes were taken away.
+func (f *memoryFIB) withdrawals(prefixes ...string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range prefixes {
+		n += f.withdrawn[netip.MustParsePrefix(p)]
+	}
+	return n
+}
+
 func (f *memoryFIB) expect(t *testing.T, prefix, want string) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%s via %q", prefix, want),
 		func() bool { return f.get("public", prefix) == want }, func() string { return "FIB: " + f.String() })
 }
+
+var discard = slog.New(slog.DiscardHandler)
 
 // testLog writes the speaker's log into the test's.
 type testLog struct {
@@ -122,7 +134,7 @@ func start(t *testing.T, c Config, fib FIB) *Speaker {
 	done := make(chan error, 1)
 	go func() { done <- s.Run(context.Background()) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), eventuallyWithin)
 		defer cancel()
 		if err := s.Stop(ctx, false); err != nil {
 			t.Errorf("stopping: %v", err)

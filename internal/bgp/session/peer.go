@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -119,7 +120,7 @@ func (p *peer) connection(parent context.Context) (err error) {
 	p.setState(Connect)
 	conn, err := dial(ctx, &p.cfg, p.s.cfg.HoldTime)
 	if err != nil {
-		return because(ctx, err)
+		return because(ctx, p.explain(err))
 	}
 	defer conn.Close()
 	// A read must not outlive the reason to read.
@@ -136,6 +137,16 @@ func (p *peer) connection(parent context.Context) (err error) {
 		notify(conn, f.Code, f.Subcode, f.Data)
 	} else if errors.Is(err, errHold) {
 		notify(conn, codeHold, 0, nil)
+	}
+	return err
+}
+
+// explain adds to the silence of a peer what may be behind it.
+func (p *peer) explain(err error) error {
+	var timeout net.Error
+	silent := errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, errHold)
+	if silent && !p.cfg.NoTTLSecurity {
+		return fmt.Errorf("%w: no answer, or none with 255 hops to live (TTL security)", err)
 	}
 	return err
 }
