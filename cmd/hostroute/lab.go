@@ -6,10 +6,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hostroute/hostroute/internal/lab/labcmd"
+	"github.com/hostroute/hostroute/internal/lab/scenarios"
 )
 
 func (a *app) labCommand() *cobra.Command {
-	c := labcmd.New()
+	c := labcmd.New(scenarios.All()...)
 	c.PersistentPreRun = func(*cobra.Command, []string) { a.started = true }
 	return c
 }
