@@ -27,6 +27,7 @@ type fibVRF struct {
 	// dirty has the routes whose last write failed, so that it is not known
 	// what the kernel has. They are added, or deleted, never replaced.
 	dirty map[netip.Prefix]struct{}
+	lost  bool // some routes have the flag
 	batch []RouteWrite
 	staged
 }
@@ -42,7 +43,9 @@ type fibUplink struct {
 const (
 	unconfirmed = 1 << 31 // found in the kernel, not yet learned again
 	pending     = 1 << 30 // its first write is in the batch
-	setMask     = pending - 1
+	lost        = 1 << 29 // the kernel was found not to have it as it must be
+	seen        = 1 << 28 // during Verify: the kernel has it
+	setMask     = seen - 1
 )
 
 // batchRoutes is how many routes one send carries. Between 64 and 512 the
@@ -147,7 +150,7 @@ func (f *FIB) stage(ctx context.Context, v *fibVRF, c Change) error {
 		return err
 	}
 	verb, mark := Replace, uint32(0)
-	if isDirty || !had {
+	if isDirty || !had || value&lost != 0 || old != 0 && v.hops.sets[old].absent() {
 		verb, mark = Add, pending
 	}
 	if set == 0 {

@@ -45,6 +45,9 @@ func (f *FIB) Repair(ctx context.Context) error {
 		if f.objects {
 			v.hops.observe(actual)
 		}
+		if !f.objects { // nothing else tells that the kernel flushed routes
+			errs.add(f.verify(ctx, v))
+		}
 		errs.add(f.settle(ctx, v, v.hops.every()))
 		errs.add(f.rewrite(ctx, v))
 		errs.add(f.retry(ctx, v))
@@ -172,6 +175,7 @@ func (f *FIB) settlePlain(v *fibVRF, s *hopSet, list []uint32) {
 		hops = append(hops, f.own(v, m))
 	}
 	if !slices.Equal(hops, s.hops) {
+		s.fresh = s.hops == nil
 		s.hops, s.stale = hops, s.stale || s.tried
 	}
 }
@@ -333,29 +337,25 @@ func (f *FIB) writeNextHops(ctx context.Context, ops []NextHopOp, done func(int)
 }
 
 // rewrite writes the routes of the sets whose routes the kernel flushed, or
-// which carry next hops that changed. What was flushed is added, since somebody
+// which carry next hops that changed, and the routes found lost. What was flushed is added, since somebody
 // else may have taken the place.
 func (f *FIB) rewrite(ctx context.Context, v *fibVRF) error {
-	stale := 0
-	for i := range v.hops.sets {
-		if v.hops.sets[i].stale {
-			stale++
-		}
-	}
-	if stale == 0 {
+	if !v.lost && !slices.ContainsFunc(v.hops.sets, func(s hopSet) bool { return s.stale }) {
 		return nil
 	}
 	var errs errorList
-	verb := Add
-	if !f.objects {
-		verb = Replace
-	}
 	v.batch = v.batch[:0]
 	v.routes.all(func(p netip.Prefix, value *uint32) bool {
 		set := *value & setMask
-		if !v.hops.sets[set].stale {
+		s := &v.hops.sets[set]
+		if !s.stale && *value&lost == 0 {
 			return true
 		}
+		verb := Replace
+		if f.objects || s.fresh || *value&lost != 0 {
+			verb = Add
+		}
+		*value &^= lost
 		v.batch = append(v.batch, v.write(p, set, verb))
 		if len(v.batch) == batchRoutes {
 			errs.add(f.write(ctx, v))
@@ -373,6 +373,7 @@ func (f *FIB) rewrite(ctx context.Context, v *fibVRF) error {
 	for i := range v.hops.sets {
 		v.hops.sets[i].stale = false
 	}
+	v.lost = false
 	return errs.join()
 }
 

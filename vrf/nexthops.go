@@ -36,9 +36,14 @@ type hopSet struct {
 	hops    []Hop    // the same where there are no next-hop objects
 	tried   bool     // it was settled once, so its routes may have been written
 	stale   bool     // its routes must be written again
+	fresh   bool     // and are not in the kernel
 }
 
 func (s *hopSet) ready() bool { return s.group != nil || s.hops != nil }
+
+// absent tells that routes of the set may not be in the kernel, so that what
+// stands in their place may be somebody else's.
+func (s *hopSet) absent() bool { return s.stale || !s.ready() }
 
 func newHopTable(slot int) *hopTable {
 	return &hopTable{
