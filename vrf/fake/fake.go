@@ -225,7 +225,7 @@ func (k *Kernel) createVRF(o vrf.CreateVRF) error {
 	}
 	k.addLink(o.Name).Table = o.Table
 	for _, v6 := range []bool{false, true} {
-		if r := (vrf.Rule{IPv6: v6, Priority: 1000, L3MDev: true, Protocol: 2}); first {
+		if r := (vrf.Rule{IPv6: v6, Priority: 1000, L3MDev: true, Protocol: 2}); first && !slices.Contains(k.rules, r) {
 			k.rules = append(k.rules, r)
 		}
 	}
