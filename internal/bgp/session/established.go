@@ -97,6 +97,9 @@ func (p *peer) established(ctx context.Context, conn net.Conn, in *receiver, neg
 		}
 		return err
 	}
+	p.mu.Lock()
+	p.lastFall = reason{err.Error(), time.Now()}
+	p.mu.Unlock()
 	p.setState(Idle)
 	p.fell(err, neg)
 	return err

@@ -59,9 +59,14 @@ func describeCodes(code, subcode uint8) string {
 	return fmt.Sprintf("%s (%d/%d)", text, code, subcode)
 }
 
-// Error says what the peer said, its shutdown message included (RFC 9003).
+// Error says what the peer said, with its shutdown message (RFC 9003), or with
+// what a hard reset is about (RFC 8538 section 3.1).
 func (n *notification) Error() string {
 	text := "the peer closed the session: " + describeCodes(n.code, n.subcode)
+	if n.hard() && len(n.data) >= 2 { // with another one in it
+		inner := notification{n.data[0], n.data[1], n.data[2:]}
+		return text + " after " + strings.TrimPrefix(inner.Error(), "the peer closed the session: ")
+	}
 	if n.code == codeCease && (n.subcode == 2 || n.subcode == 4) && len(n.data) > 1 {
 		if m := n.data[1:]; int(n.data[0]) == len(m) && utf8.Valid(m) {
 			text += fmt.Sprintf(": %q", strings.TrimSpace(string(m)))

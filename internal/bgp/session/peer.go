@@ -56,8 +56,8 @@ type peer struct {
 	local    netip.Addr
 	state    State
 	since    time.Time
-	lastErr  string
-	lastTime time.Time
+	lastErr  reason
+	lastFall reason // of a session that was established
 }
 
 func newPeer(s *Speaker, c Peer) *peer {
@@ -164,8 +164,8 @@ func because(ctx context.Context, err error) error {
 func (p *peer) failed(err error) {
 	text := err.Error()
 	p.mu.Lock()
-	repeated := p.lastErr == text
-	p.lastErr, p.lastTime = text, time.Now()
+	repeated := p.lastErr.text == text
+	p.lastErr = reason{text, time.Now()}
 	p.mu.Unlock()
 	p.counters.failures.Add(1)
 	if repeated {

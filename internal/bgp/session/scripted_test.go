@@ -293,12 +293,13 @@ func TestOpensThatAreRefused(t *testing.T) {
 
 func TestNotificationsAreReportedInWords(t *testing.T) {
 	for want, n := range map[string]*packet.BGPMessage{
-		"OPEN message error, bad peer AS (2/2)":                      packet.NewBGPNotificationMessage(2, 2, nil),
-		"cease, administrative shutdown (6/2): \"back in an hour\"":  packet.NewBGPNotificationMessage(6, 2, append([]byte{15}, "back in an hour"...)),
-		"cease, maximum number of prefixes reached (6/1)":            packet.NewBGPNotificationMessage(6, 1, nil),
-		"the peer closed the session: unknown error (99/1)":          packet.NewBGPNotificationMessage(99, 1, nil),
-		"hold timer expired (4/0)":                                   packet.NewBGPNotificationMessage(4, 0, nil),
-		"the peer closed the session: cease, other configuration ch": packet.NewBGPNotificationMessage(6, 6, nil),
+		"OPEN message error, bad peer AS (2/2)":                                packet.NewBGPNotificationMessage(2, 2, nil),
+		"cease, administrative shutdown (6/2): \"back in an hour\"":            packet.NewBGPNotificationMessage(6, 2, append([]byte{15}, "back in an hour"...)),
+		"cease, maximum number of prefixes reached (6/1)":                      packet.NewBGPNotificationMessage(6, 1, nil),
+		"the peer closed the session: unknown error (99/1)":                    packet.NewBGPNotificationMessage(99, 1, nil),
+		"hard reset (6/9) after cease, administrative shutdown (6/2): \"bye\"": packet.NewBGPNotificationMessage(6, 9, append([]byte{6, 2, 3}, "bye"...)),
+		"hold timer expired (4/0)":                                             packet.NewBGPNotificationMessage(4, 0, nil),
+		"the peer closed the session: cease, other configuration ch":           packet.NewBGPNotificationMessage(6, 6, nil),
 	} {
 		peer, cfg := newScript(t)
 		s := start(t, cfg, newMemoryFIB())

@@ -19,6 +19,19 @@ type counters struct {
 	lastTolerated                                  atomic.Pointer[string]
 }
 
+// reason is why something ended, and when.
+type reason struct {
+	text string
+	at   time.Time
+}
+
+func (r reason) when() *time.Time {
+	if r.text == "" {
+		return nil
+	}
+	return &r.at
+}
+
 // Prefixes counts prefixes by family.
 type Prefixes struct {
 	IPv4 int `json:"ipv4"`
@@ -36,9 +49,12 @@ type PeerStatus struct {
 
 	State State     `json:"state"`
 	Since time.Time `json:"since"` // of the state
-	// LastError says why the last attempt or connection ended, in words.
+	// LastError says in words why the last attempt or connection ended,
+	// LastFall why the session did that was established last.
 	LastError     string     `json:"last_error,omitempty"`
 	LastErrorTime *time.Time `json:"last_error_time,omitempty"`
+	LastFall      string     `json:"last_fall,omitempty"`
+	LastFallTime  *time.Time `json:"last_fall_time,omitempty"`
 
 	// While established: what was negotiated.
 	RouterID     *netip.Addr   `json:"router_id,omitempty"`
@@ -93,11 +109,9 @@ func (p *peer) status() PeerStatus {
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st.State, st.Since, st.LastError = p.state, p.since, p.lastErr
-	if !p.lastTime.IsZero() {
-		at := p.lastTime
-		st.LastErrorTime = &at
-	}
+	st.State, st.Since = p.state, p.since
+	st.LastError, st.LastErrorTime = p.lastErr.text, p.lastErr.when()
+	st.LastFall, st.LastFallTime = p.lastFall.text, p.lastFall.when()
 	p.negotiatedStatus(&st)
 	return st
 }
