@@ -68,7 +68,7 @@ type Stream struct {
 // StartStream pings from a node every interval (seconds, as ping(8) -i takes them) until Stop.
 func (l *Lab) StartStream(from string, to netip.Addr, interval string) (*Stream, error) {
 	s := &Stream{from: from, to: to}
-	s.cmd = exec.Command("ip", "netns", "exec", l.Topology.Namespace(from), "ping", "-n", "-q", "-i", interval, to.String())
+	s.cmd = exec.Command("ip", "netns", "exec", l.Topology.Namespace(from), "ping", "-n", "-i", interval, to.String())
 	s.cmd.Stdout = &s.out
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting a ping from %s to %s: %w", from, to, err)
@@ -76,30 +76,34 @@ func (l *Lab) StartStream(from string, to netip.Addr, interval string) (*Stream,
 	return s, nil
 }
 
-// Stop ends the stream and counts.
+// Stop ends the stream and counts. What is still on its way when the stream ends counts neither as sent nor
+// as lost.
 func (s *Stream) Stop() (sent, received int, err error) {
 	if err := s.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		return 0, 0, fmt.Errorf("ending the ping from %s to %s: %w", s.from, s.to, err)
 	}
 	_ = s.cmd.Wait() // ping's status only says whether something was lost
-	return parsePing(s.out.String())
+	return countReplies(s.out.String())
 }
 
-// parsePing reads "20 packets transmitted, 19 received, 5% packet loss, time 190ms".
-func parsePing(out string) (sent, received int, err error) {
+// countReplies reads ping's lines of replies, "64 bytes from 192.0.2.1: icmp_seq=7 ttl=63 time=0.05 ms": as
+// many were sent as the highest sequence tells.
+func countReplies(out string) (sent, received int, err error) {
+	seen := map[int]bool{}
 	for line := range strings.Lines(out) {
-		before, _, ok := strings.Cut(line, " packets transmitted, ")
-		if !ok {
+		_, after, ok := strings.Cut(line, " icmp_seq=")
+		if !ok || !strings.Contains(line, "bytes from") {
 			continue
 		}
-		_, after, _ := strings.Cut(line, " packets transmitted, ")
-		if _, err := fmt.Sscan(before, &sent); err != nil {
-			break
+		var seq int
+		if _, err := fmt.Sscan(after, &seq); err != nil {
+			return 0, 0, fmt.Errorf("reading ping's line %q: %w", strings.TrimSpace(line), err)
 		}
-		if _, err := fmt.Sscan(after, &received); err != nil {
-			break
-		}
-		return sent, received, nil
+		seen[seq] = true
+		sent = max(sent, seq)
 	}
-	return 0, 0, fmt.Errorf("reading ping's statistics: none in %q", out)
+	if sent == 0 {
+		return 0, 0, fmt.Errorf("reading ping's output: %w at all in %q", ErrNoAnswer, out)
+	}
+	return sent, len(seen), nil
 }
