@@ -1,6 +1,7 @@
 package session
 
 import (
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -9,8 +10,8 @@ import (
 )
 
 // frr runs FRR's bgpd, and its zebra for the next hops, as a route reflector.
-// A second session of it, with BIRD's part played by static routes of two
-// route-maps, is not needed: two prefixes of one network statement do.
+// It has three neighbours in our namespace, so that hypervisors can hear of
+// each other through it.
 type frr struct{ *router }
 
 const frrDaemons = "/usr/lib/frr/"
@@ -19,28 +20,29 @@ const frrConfig = `
 router bgp 65000
  bgp router-id 10.0.0.3
  bgp cluster-id 10.0.0.99
- no bgp ebgp-requires-policy
  no bgp default ipv4-unicast
  no bgp network import-check
  bgp graceful-restart
  timers bgp 3 9
- neighbor V4.1 remote-as 65000
- neighbor V4.1 passive
- neighbor V4.1 capability extended-nexthop
- EXTRA
+ neighbor hv peer-group
+ neighbor hv remote-as 65000
+ neighbor hv passive
+ neighbor hv ttl-security hops 1
+ neighbor hv capability extended-nexthop
+ neighbor V4.1 peer-group hv
+ neighbor V4.3 peer-group hv
+ neighbor V4.4 peer-group hv
  address-family ipv4 unicast
   network 198.51.100.0/24 route-map here
-  neighbor V4.1 activate
-  neighbor V4.1 route-reflector-client
-  neighbor V4.1 addpath-tx-all-paths
-  neighbor V4.1 soft-reconfiguration inbound
+  neighbor hv activate
+  neighbor hv route-reflector-client
+  neighbor hv addpath-tx-all-paths
  exit-address-family
  address-family ipv6 unicast
   network 2001:db8:ffff::/48 route-map here
-  neighbor V4.1 activate
-  neighbor V4.1 route-reflector-client
-  neighbor V4.1 addpath-tx-all-paths
-  neighbor V4.1 soft-reconfiguration inbound
+  neighbor hv activate
+  neighbor hv route-reflector-client
+  neighbor hv addpath-tx-all-paths
  exit-address-family
 !
 route-map here permit 10
@@ -48,7 +50,7 @@ route-map here permit 10
 !
 `
 
-func startFRR(t *testing.T, r *router, extra string) *frr {
+func startFRR(t *testing.T, r *router) *frr {
 	t.Helper()
 	if _, err := os.Stat(frrDaemons + "bgpd"); err != nil {
 		if os.Getenv("CI") == "true" {
@@ -57,9 +59,7 @@ func startFRR(t *testing.T, r *router, extra string) *frr {
 		t.Skip(err)
 	}
 	f := &frr{router: r}
-	text := strings.NewReplacer(
-		"V4", strings.TrimSuffix(r.v4(1), ".1"), "V6", strings.TrimSuffix(r.v6(1), "::1"), "EXTRA", extra,
-	).Replace(frrConfig)
+	text := strings.NewReplacer("V4", strings.TrimSuffix(r.v4(1), ".1"), "V6", strings.TrimSuffix(r.v6(1), "::1")).Replace(frrConfig)
 	writeFile(t, r.dir+"/bgpd.conf", text)
 	writeFile(t, r.dir+"/zebra.conf", "")
 	writeFile(t, r.dir+"/vtysh.conf", "")
@@ -86,7 +86,7 @@ func (f *frr) expect(command string, ok func(string) bool) {
 func TestFRRRoutesBothWays(t *testing.T) {
 	needNamespace(t, "vtysh")
 	r := newRouter(t)
-	f := startFRR(t, r, "neighbor V4.1 ttl-security hops 1")
+	f := startFRR(t, r)
 	fib := newMemoryFIB()
 	s := start(t, r.config(), fib)
 	s.Announce([]bgp.Announcement{announcement("203.0.113.1/32", 65000<<16|7), announcement("2001:db8:cb00:7100::1/128")})
@@ -98,4 +98,52 @@ func TestFRRRoutesBothWays(t *testing.T) {
 	s.Announce(nil)
 	f.expect("show bgp ipv4 unicast 203.0.113.1/32", has("not in table"))
 	f.expect("show bgp ipv6 unicast 2001:db8:cb00:7100::1/128", has("not in table"))
+}
+
+// TestAnycastThroughFRR has two hypervisors announce the same addresses; the
+// third one must hear of both (add-path), and neither of itself.
+func TestAnycastThroughFRR(t *testing.T) {
+	needNamespace(t, "vtysh")
+	r := newRouter(t)
+	f := startFRR(t, r)
+	hypervisor := func(host int) (*Speaker, *memoryFIB) {
+		run(t, "ip", "addr", "replace", r.v4(host)+"/24", "dev", r.uplink)
+		fib := newMemoryFIB()
+		s := start(t, r.config(func(c *Config, p *Peer) {
+			c.RouterID = netip.AddrFrom4([4]byte{10, 0, 1, byte(host)})
+			p.Source, p.LocalV4, p.LocalV6 = netip.MustParseAddr(r.v4(host)), netip.MustParseAddr(r.v4(host)), netip.MustParseAddr(r.v6(host))
+		}), fib)
+		return s, fib
+	}
+	one, fib1 := hypervisor(1)
+	three, fib3 := hypervisor(3)
+	four, fib4 := hypervisor(4)
+	anycast := []bgp.Announcement{announcement("203.0.113.7/32"), announcement("2001:db8:7::7/128")}
+	three.Announce(anycast)
+	four.Announce(anycast)
+	one.Announce(nil)
+	up := "@" + r.uplink
+	fib1.expect(t, "203.0.113.7/32", r.v4(3)+up+" "+r.v4(4)+up)
+	fib1.expect(t, "2001:db8:7::7/128", r.v6(3)+up+" "+r.v6(4)+up)
+	fib3.expect(t, "203.0.113.7/32", r.v4(4)+up)
+	fib4.expect(t, "203.0.113.7/32", r.v4(3)+up)
+
+	drained := announcement("203.0.113.7/32")
+	drained.Preference = bgp.PreferenceDrained
+	four.Announce([]bgp.Announcement{drained, anycast[1]})
+	fib1.expect(t, "203.0.113.7/32", r.v4(3)+up)
+	three.Announce(nil)
+	fib1.expect(t, "203.0.113.7/32", r.v4(4)+up)
+	fib1.expect(t, "2001:db8:7::7/128", r.v6(4)+up)
+
+	before := one.Peers()[0].UpdatesIn
+	one.Refresh("")
+	eventually(t, "updates after our refresh", func() bool { return one.Peers()[0].UpdatesIn >= before+4 },
+		func() string { return f.sh("show bgp neighbors " + r.v4(1)) })
+	f.sh("clear bgp ipv4 unicast " + r.v4(4) + " soft in")
+	eventually(t, "FRR's refresh", func() bool { return four.Peers()[0].Refreshes >= 1 }, func() string { return "none" })
+	f.expect("show bgp ipv4 unicast 203.0.113.7/32", has(r.v4(4), "localpref 50"))
+	if st := one.Peers()[0]; st.Received != (Prefixes{2, 2}) || st.Established != 1 {
+		t.Errorf("status %+v", st)
+	}
 }

@@ -84,7 +84,7 @@ func TestBIRDKeepsOurRoutesOverARestart(t *testing.T) {
 func TestFRRKeepsOurRoutesOverARestart(t *testing.T) {
 	needNamespace(t, "vtysh")
 	r := newRouter(t)
-	f := startFRR(t, r, "neighbor V4.1 ttl-security hops 1")
+	f := startFRR(t, r)
 	const show = "show bgp ipv4 unicast 203.0.113.1/32"
 	present := func() bool { return strings.Contains(f.sh(show), r.v4(1)) }
 	restarts(t, r.config(), func() { f.expect(show, has(r.v4(1))) }, present,
