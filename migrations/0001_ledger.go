@@ -3,6 +3,12 @@ package migrations
 import "github.com/hostroute/hostroute/events"
 
 // first makes the ledger and the mirror that snapshots are read from.
+//
+// The ledger doesn't allow direct reads. A server has the mirrors of a stream
+// that does answer such reads in its place, whatever their filter (nats-server
+// 2.15: mirror_direct follows allow_direct and can't be turned off): half of
+// the questions for a register would be answered "there is none" by the feeds.
+// Without it, reads are answered by the leader, which is never behind.
 func first() Migration {
 	return Migration{Number: 1, Name: "ledger", Streams: []Stream{
 		{
@@ -12,7 +18,6 @@ func first() Migration {
 			Republish:    &Republish{From: events.SubjectAll, To: Live + ".>"},
 			Compression:  "s2",
 			MaxConsumers: maxConsumers,
-			AllowDirect:  true,
 			AllowAtomic:  true,
 			DenyDelete:   true,
 			DenyPurge:    true,

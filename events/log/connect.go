@@ -3,9 +3,12 @@ package log
 import (
 	"fmt"
 	"log/slog"
+	"net"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sys/unix"
 )
 
 // ConnectOptions of [Connect].
@@ -15,12 +18,17 @@ type ConnectOptions struct {
 	// server does, as an agent needs that starts before its network.
 	Wait        bool
 	Credentials string // file with the user's JWT and seed; none by default
-	Logger      *slog.Logger
+	// Device is the VRF that the connection is bound to; none by default.
+	Device string
+	Logger *slog.Logger
 }
 
 // Connect makes a connection that tries to come back for ever.
 func Connect(url string, o ConnectOptions) (*nats.Conn, error) {
 	options := connectOptions(o)
+	if o.Device != "" {
+		options = append(options, nats.SetCustomDialer(deviceDialer(o.Device)))
+	}
 	if o.Credentials != "" {
 		options = append(options, nats.UserCredentials(o.Credentials))
 	}
@@ -29,6 +37,23 @@ func Connect(url string, o ConnectOptions) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connecting to the log at %s: %w", url, err)
 	}
 	return nc, nil
+}
+
+// deviceDialer dials through one device (SO_BINDTODEVICE), such as a VRF.
+func deviceDialer(device string) *net.Dialer {
+	return &net.Dialer{
+		Timeout: nats.DefaultTimeout,
+		Control: func(_, _ string, c syscall.RawConn) error {
+			var bound error
+			if err := c.Control(func(fd uintptr) { bound = unix.BindToDevice(int(fd), device) }); err != nil {
+				return err
+			}
+			if bound != nil {
+				return fmt.Errorf("binding to %s: %w", device, bound)
+			}
+			return nil
+		},
+	}
 }
 
 // Connect connects inside the process, without a socket.

@@ -49,16 +49,19 @@ func (v *view) guard(ctx context.Context, d projector.Decision, msgs []*nats.Msg
 	return nil
 }
 
-// netGuards replaces the guards on networks by one on their common tick. Tick
-// and networks must come from one answer of one replica, or the tick might be
-// newer than a network that was read.
+// netGuards replaces the guards on networks by one on their common tick. The
+// tick is read first and the networks behind it are as they were: what changes
+// one of them from then on is a tick behind this one.
 func (v *view) netGuards(ctx context.Context, guards []string) ([]string, error) {
 	isNet := func(g string) bool { return strings.HasPrefix(g, events.SubjectNet("")) }
 	nets := slices.DeleteFunc(slices.Clone(guards), func(g string) bool { return !isNet(g) })
 	if len(nets) < 2 {
 		return guards, nil
 	}
-	found, err := v.ledger.get.last(ctx, append(nets, events.SubjectNetTick)...)
+	if err := v.look(ctx, []string{events.SubjectNetTick}); err != nil {
+		return nil, err
+	}
+	found, err := v.ledger.get.last(ctx, nets...)
 	if err != nil {
 		return nil, err
 	}
@@ -66,9 +69,6 @@ func (v *view) netGuards(ctx context.Context, guards []string) ([]string, error)
 		if found[n].Sequence != v.sequence(n) {
 			return nil, errChanged
 		}
-	}
-	if r, ok := found[events.SubjectNetTick]; ok {
-		v.last[events.SubjectNetTick] = r
 	}
 	return append(slices.DeleteFunc(slices.Clone(guards), isNet), events.SubjectNetTick), nil
 }

@@ -94,13 +94,9 @@ func (l *Ledger) subjectsOf(ctx context.Context, f Filter, follow bool) ([][]str
 	}
 	// A pattern would have the server look at every message of the log; the
 	// subjects that there are, it knows.
-	found, err := l.get.last(ctx, pattern)
+	subjects, err := l.get.subjects(ctx, pattern)
 	if err != nil {
 		return nil, err
-	}
-	var subjects []string
-	for s := range found {
-		subjects = append(subjects, s)
 	}
 	if len(subjects) == 0 && len(wanted) > 0 {
 		return [][]string{nil}, nil

@@ -47,8 +47,6 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	}
 	l := &Ledger{
 		nc: nc, timeout: o.Timeout, retries: make(chan struct{}, 1),
-		get:    getter{nc: nc, stream: migrations.Ledger, timeout: o.Timeout},
-		mirror: getter{nc: nc, stream: migrations.Feeds, timeout: o.Timeout},
 	}
 	for _, s := range migrations.Latest() {
 		stream, err := ensure(ctx, js, s, o.Replicas)
@@ -57,9 +55,9 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 		}
 		switch s.Name {
 		case migrations.Ledger:
-			l.ledger = stream
+			l.ledger, l.get = stream, getter{stream: stream, timeout: o.Timeout}
 		case migrations.Feeds:
-			l.feeds = stream
+			l.feeds, l.mirror = stream, getter{stream: stream, timeout: o.Timeout}
 		}
 	}
 	return l, nil

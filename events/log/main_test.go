@@ -18,7 +18,12 @@ import (
 	"github.com/hostroute/hostroute/projector"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// A server that is shut down while a mirror finds its origin leaves
+		// this one waiting for an answer, for some seconds.
+		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*stream).setupMirrorConsumer.func3"))
+}
 
 // patience bounds every wait; nothing is expected to take it.
 const patience = 20 * time.Second

@@ -170,13 +170,9 @@ func (p *publication) send(ctx context.Context, msgs []*nats.Msg) (Stored, error
 func (p *publication) before(ctx context.Context, v *view, subject string) (Stored, bool, error) {
 	subjects := []string{subject}
 	if strings.Contains(subject, "*") {
-		found, err := p.ledger.get.last(ctx, subject)
-		if err != nil {
+		var err error
+		if subjects, err = p.ledger.get.subjects(ctx, subject); err != nil {
 			return Stored{}, false, err
-		}
-		subjects = subjects[:0]
-		for s := range found {
-			subjects = append(subjects, s)
 		}
 	} else if v.looked[subject] && v.sequence(subject) == 0 {
 		return Stored{}, false, nil

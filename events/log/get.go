@@ -1,0 +1,127 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+// maxReads is how many single reads are under way at once.
+const maxReads = 32
+
+// getter reads single messages of a stream. Of the ledger it asks the leader,
+// which has everything that was ever acknowledged.
+type getter struct {
+	stream  jetstream.Stream
+	timeout time.Duration
+}
+
+// last finds the last message of each of the subjects, one after the other
+// where there are few. A subject without one isn't in the answer.
+func (g getter) last(ctx context.Context, subjects ...string) (map[string]raw, error) {
+	found := map[string]raw{}
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxReads)
+	for _, subject := range subjects {
+		group.Go(func() error {
+			r, ok, err := g.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+				return g.stream.GetLastMsgForSubject(ctx, subject)
+			})
+			if err != nil {
+				return fmt.Errorf("reading the last message of %s: %w", subject, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if ok {
+				found[subject] = r
+			}
+			return nil
+		})
+	}
+	return found, group.Wait()
+}
+
+// history calls fn for every message of a literal subject, oldest first, until
+// it answers false.
+func (g getter) history(ctx context.Context, subject string, fn func(raw) bool) error {
+	for next := uint64(1); ; {
+		r, ok, err := g.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+			return g.stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(subject))
+		})
+		if err != nil {
+			return fmt.Errorf("reading the history of %s: %w", subject, err)
+		}
+		if !ok || !fn(r) {
+			return nil
+		}
+		next = r.Sequence + 1
+	}
+}
+
+func (g getter) one(ctx context.Context, get func(context.Context) (*jetstream.RawStreamMsg, error)) (raw, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	defer cancel()
+	m, err := get(ctx)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return raw{}, false, nil
+	}
+	if err != nil {
+		return raw{}, false, err
+	}
+	return raw{Subject: m.Subject, Sequence: m.Sequence, Time: m.Time, Header: stripped(m.Header), Body: m.Data}, true, nil
+}
+
+// subjects lists the subjects that match a pattern and have messages, sorted.
+func (g getter) subjects(ctx context.Context, pattern string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	defer cancel()
+	info, err := g.stream.Info(ctx, jetstream.WithSubjectFilter(pattern))
+	if err != nil {
+		return nil, fmt.Errorf("listing the subjects %s: %w", pattern, err)
+	}
+	var list []string
+	for s := range info.State.Subjects {
+		list = append(list, s)
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+// stored reads a message that carries its place in the stream in headers, as
+// those of a republishing stream do.
+func stored(m *nats.Msg) (raw, error) {
+	sequence, err := strconv.ParseUint(added(m.Header, nats.JSSequence), 10, 64)
+	if err != nil {
+		return raw{}, fmt.Errorf("message on %s without a sequence: %w", m.Subject, err)
+	}
+	at, err := time.Parse(time.RFC3339Nano, added(m.Header, nats.JSTimeStamp))
+	if err != nil {
+		return raw{}, fmt.Errorf("message %d without a time: %w", sequence, err)
+	}
+	return raw{
+		Subject:  added(m.Header, nats.JSSubject),
+		Sequence: sequence,
+		Time:     at,
+		Header:   stripped(m.Header),
+		Body:     m.Data,
+	}, nil
+}
+
+// added is a header that the server added: behind any of the same name that a
+// publisher may have written.
+func added(h nats.Header, name string) string {
+	values := h[name]
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
+}
