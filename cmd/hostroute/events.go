@@ -32,10 +32,10 @@ func (a *app) eventsCommand() *cobra.Command {
 	flags := c.Flags()
 	flags.Var(&since, "since", "from this time on: -10m, \"2026-11-22 03:12\", yesterday …")
 	flags.Var(&until, "until", "before this time")
-	flags.StringVar(&f.VM, "vm", "", "what changed this guest")
-	flags.StringVar(&ip, "ip", "", "what changed who holds this address, or exactly this prefix")
-	flags.StringVar(&f.Hypervisor, "hypervisor", "", "what concerned this hypervisor")
-	flags.StringVar(&f.Network, "network", "", "what changed this network")
+	flags.StringVar(&f.VM, "vm", "", "what changed this guest `VM`")
+	flags.StringVar(&ip, "ip", "", "what changed who holds this address, or exactly this `PREFIX`")
+	flags.StringVar(&f.Hypervisor, "hypervisor", "", "what concerned this hypervisor `HV`")
+	flags.StringVar(&f.Network, "network", "", "what changed this network `NAME`")
 	flags.BoolVar(&follow, "follow", false, "go on with what happens from now on, until ^C")
 	return c
 }

@@ -1,10 +1,11 @@
 package main
 
 import (
-	"strings"
+	"net/netip"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/internal/agent"
 )
 
@@ -26,14 +27,19 @@ func (a *app) showGuests(guests []agent.Guest) error {
 	return t.flush()
 }
 
-// addresses lists prefixes, each with its role unless that is primary.
+// addresses words the prefixes of an interface.
 func addresses(list []agent.GuestAddress) string {
 	texts := make([]string, len(list))
 	for i, a := range list {
-		texts[i] = a.Prefix.String()
-		if a.Role != "primary" {
-			texts[i] += " (" + a.Role + ")"
-		}
+		texts[i] = withRole(a.Prefix, a.Role)
 	}
-	return strings.Join(texts, ",")
+	return joined(texts)
+}
+
+// withRole adds the role of a prefix unless it is the usual one.
+func withRole(p netip.Prefix, role string) string {
+	if role == string(events.RolePrimary) {
+		return p.String()
+	}
+	return p.String() + " (" + role + ")"
 }

@@ -33,6 +33,6 @@ func (a *app) hypervisorWhy(name, short string, data func(hv, reason string) eve
 	var reason string
 	c := a.command(name+" HV", short, "hostroute hypervisor "+name+` hv1 --reason "disk fails"`,
 		func(ctx context.Context, args []string) error { return a.publish(ctx, data(args[0], reason)) })
-	c.Flags().StringVar(&reason, "reason", "", "why, for whoever reads the log")
+	c.Flags().StringVar(&reason, "reason", "", "`TEXT` that says why, for whoever reads the log")
 	return c
 }

@@ -20,10 +20,10 @@ func (a *app) ipAssign() *cobra.Command {
 			d.Prefix, d.Role = prefix(args[0]), events.Role(role)
 			return a.publish(ctx, d)
 		})
-	c.Flags().StringVar(&d.VM, "vm", "", "the guest")
-	c.Flags().StringVar(&d.Interface, "interface", "", "its tap, where several fit")
-	c.Flags().StringVar(&role, "role", "", "primary (the default), secondary, elastic, anycast or routed")
-	c.Flags().StringVar(&d.VRF, "vrf", "", "the VRF, where several fit")
+	c.Flags().StringVar(&d.VM, "vm", "", "the guest `VM`")
+	c.Flags().StringVar(&d.Interface, "interface", "", "its `TAP`, where several fit")
+	c.Flags().StringVar(&role, "role", "", "`ROLE`: primary (the default), secondary, elastic, anycast or routed")
+	c.Flags().StringVar(&d.VRF, "vrf", "", "the `VRF`, where several fit")
 	return required(c, "vm")
 }
 
@@ -34,9 +34,9 @@ func (a *app) ipMove() *cobra.Command {
 			d.Prefix = prefix(args[0])
 			return a.publish(ctx, d)
 		})
-	c.Flags().StringVar(&d.To, "to", "", "the guest that gets it")
-	c.Flags().StringVar(&d.Interface, "interface", "", "its tap, where several fit")
-	c.Flags().StringVar(&d.VRF, "vrf", "", "the VRF, where several fit")
+	c.Flags().StringVar(&d.To, "to", "", "the guest `VM` that gets it")
+	c.Flags().StringVar(&d.Interface, "interface", "", "its `TAP`, where several fit")
+	c.Flags().StringVar(&d.VRF, "vrf", "", "the `VRF`, where several fit")
 	return required(c, "to")
 }
 
@@ -47,7 +47,7 @@ func (a *app) ipRelease() *cobra.Command {
 			d.Prefix = prefix(args[0])
 			return a.publish(ctx, d)
 		})
-	c.Flags().StringVar(&d.VM, "vm", "", "the guest, where several hold it")
-	c.Flags().StringVar(&d.VRF, "vrf", "", "the VRF, where several have it")
+	c.Flags().StringVar(&d.VM, "vm", "", "the guest `VM`, where several hold it")
+	c.Flags().StringVar(&d.VRF, "vrf", "", "the `VRF`, where several have it")
 	return c
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/nats-io/nats.go"
 
@@ -48,5 +49,9 @@ func (a *app) ledger(ctx context.Context) (ledger, error) {
 }
 
 func (a *app) connect() (*nats.Conn, error) {
-	return log.Connect(a.logURL, log.ConnectOptions{Name: "hostroute " + a.source, Credentials: a.creds})
+	nc, err := log.Connect(a.logURL, log.ConnectOptions{Name: "hostroute " + a.source, Credentials: a.creds})
+	if err != nil {
+		return nil, fmt.Errorf("%w; is it running? --log or HOSTROUTE_LOG names another", err)
+	}
+	return nc, nil
 }

@@ -65,7 +65,7 @@ func (a *app) logInit() *cobra.Command {
 }
 
 func configFlags(c *cobra.Command, path *string, debug *bool) {
-	c.Flags().StringVar(path, "config", defaultConfig, "the configuration file")
+	c.Flags().StringVar(path, "config", defaultConfig, "the configuration `FILE`")
 	c.Flags().BoolVar(debug, "debug", false, "log more")
 }
 
@@ -85,7 +85,7 @@ func loadLog(path string) (*config.Config, error) {
 // the work has under way is finished.
 func withLog(ctx context.Context, c *config.Log, logger *slog.Logger, work func(context.Context, *log.Ledger, string) error) error {
 	if c.Embedded == nil {
-		nc, err := log.Connect(c.URL, log.ConnectOptions{Name: "hostroute log", Credentials: c.Credentials, Logger: logger})
+		nc, err := log.Connect(c.URL, log.ConnectOptions{Name: "hostroute log", Credentials: c.Credentials, Device: c.VRF, Logger: logger})
 		if err != nil {
 			return err
 		}

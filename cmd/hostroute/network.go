@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) networkCommand() *cobra.Command {
-	return group("network", "Define or remove networks", a.networkDefine(), a.networkRemove())
+	return group("network", "Define, remove and list networks", a.networkDefine(), a.networkRemove(), a.networkList())
 }
 
 // networkFlags are the settings of a network as they are typed.
@@ -36,18 +36,18 @@ func (a *app) networkDefine() *cobra.Command {
 			return a.publish(ctx, d)
 		})
 	flags := c.Flags()
-	flags.StringVar(&d.VRF, "vrf", "", "the VRF of the network, for good")
-	flags.StringArrayVar(&f.subnets, "subnet", nil, "PREFIX, or PREFIX,allocation=N where one claim is a whole /N (repeat for more)")
-	flags.StringArrayVar(&f.gateways, "gateway", nil, "address of the gateway that guests see (repeat for more)")
-	flags.StringArrayVar(&f.dns, "dns", nil, "DNS server (repeat for more)")
-	flags.StringArrayVar(&f.ntp, "ntp", nil, "NTP server (repeat for more)")
-	flags.StringVar(&d.Domain, "domain", "", "domain name of the guests")
-	flags.StringArrayVar(&d.Search, "search", nil, "search domain (repeat for more)")
-	flags.IntVar(&d.MTU, "mtu", 0, "MTU in bytes that guests are told, 576 to 65535")
-	flags.StringVar(&f.dhcp, "dhcp", "", "classic (the subnet's mask, the default) or host (a /32 and routes)")
-	flags.DurationVar(&f.lease, "lease", 0, "DHCP lease, 60s to 720h")
-	flags.StringArrayVar(&f.options, "dhcp-option", nil, "CODE=HEX, a further DHCPv4 option (repeat for more)")
-	flags.StringVar(&f.ipv6, "ipv6", "", "slaac (a /64 for each guest, the default), shared or dhcp")
+	flags.StringVar(&d.VRF, "vrf", "", "the `VRF` of the network, for good")
+	flags.StringArrayVar(&f.subnets, "subnet", nil, "`PREFIX`, or PREFIX,allocation=N where one claim is a whole /N (repeat for more)")
+	flags.StringArrayVar(&f.gateways, "gateway", nil, "`ADDRESS` of the gateway that guests see (repeat for more)")
+	flags.StringArrayVar(&f.dns, "dns", nil, "`ADDRESS` of a DNS server (repeat for more)")
+	flags.StringArrayVar(&f.ntp, "ntp", nil, "`ADDRESS` of an NTP server (repeat for more)")
+	flags.StringVar(&d.Domain, "domain", "", "domain `NAME` of the guests")
+	flags.StringArrayVar(&d.Search, "search", nil, "search domain `NAME` (repeat for more)")
+	flags.IntVar(&d.MTU, "mtu", 0, "MTU in `BYTES` that guests are told, 576 to 65535")
+	flags.StringVar(&f.dhcp, "dhcp", "", "`STYLE`: classic (the subnet's mask, the default) or host (a /32 and routes)")
+	flags.DurationVar(&f.lease, "lease", 0, "`DURATION` of DHCP leases, 60s to 720h")
+	flags.StringArrayVar(&f.options, "dhcp-option", nil, "`CODE=HEX`, a further DHCPv4 option (repeat for more)")
+	flags.StringVar(&f.ipv6, "ipv6", "", "`STYLE`: slaac (a /64 for each guest, the default), shared or dhcp")
 	return required(c, "vrf", "subnet")
 }
 

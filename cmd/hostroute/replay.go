@@ -30,8 +30,8 @@ func (a *app) replayCommand() *cobra.Command {
 			}
 			return a.showReplay(r)
 		})
-	c.Flags().StringVar(&hypervisor, "hypervisor", "", "the hypervisor")
-	c.Flags().StringVar(&at, "at", "", "as of this sequence or time; default: all of the log")
+	c.Flags().StringVar(&hypervisor, "hypervisor", "", "the hypervisor `HV`")
+	c.Flags().StringVar(&at, "at", "", "as of this `SEQ|TIME`; default: all of the log")
 	return required(c, "hypervisor")
 }
 

@@ -37,9 +37,9 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: groupAgent, Title: "Ask the agent of this host:"},
 	)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.logURL, "log", orDefault(a.env("HOSTROUTE_LOG"), defaultLog), "the log: a NATS URL (environment: HOSTROUTE_LOG)")
-	flags.StringVar(&a.creds, "credentials", a.env("HOSTROUTE_CREDENTIALS"), "NATS credentials file for the log (environment: HOSTROUTE_CREDENTIALS)")
-	flags.StringVar(&a.source, "source", whoami(a.env), "who publishes, as the log remembers it")
+	flags.StringVar(&a.logURL, "log", orDefault(a.env("HOSTROUTE_LOG"), defaultLog), "`URL` of the log, a NATS server (environment: HOSTROUTE_LOG)")
+	flags.StringVar(&a.creds, "credentials", a.env("HOSTROUTE_CREDENTIALS"), "NATS credentials `FILE` for the log (environment: HOSTROUTE_CREDENTIALS)")
+	flags.StringVar(&a.source, "source", whoami(a.env), "`WHO` publishes, as the log remembers it")
 	flags.BoolVar(&a.json, "json", false, "answer in JSON")
 	add(root, groupRun, a.agentCommand(), a.logCommand(), a.labCommand())
 	add(root, groupPublish, a.networkCommand(), a.vmCommand(), a.ipCommand(), a.hypervisorCommand(), a.publishCommand())

@@ -24,7 +24,7 @@ func (a *app) routesCommand() *cobra.Command {
 			return q, nil
 		}, a.showRoutes)
 	c.Example = "  hostroute routes 203.0.113.7"
-	c.Flags().StringVar(&vrf, "vrf", "", "of one VRF only")
+	c.Flags().StringVar(&vrf, "vrf", "", "of one `VRF` only")
 	return c
 }
 

@@ -47,7 +47,7 @@ func question[T any](a *app, use, short, path string, query func(args []string) 
 		}
 		return verdict(answer)
 	})
-	c.Flags().StringVar(&socket, "socket", defaultSocket, "the agent's socket")
+	c.Flags().StringVar(&socket, "socket", defaultSocket, "`PATH` of the agent's socket")
 	return c
 }
 

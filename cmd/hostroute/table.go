@@ -46,6 +46,15 @@ func anys[T any](list []T) []any {
 	return cells
 }
 
+// joined writes values with commas between.
+func joined[T any](list []T) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = fmt.Sprint(v)
+	}
+	return strings.Join(texts, ",")
+}
+
 // writeJSON writes one value for programs, indented.
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)

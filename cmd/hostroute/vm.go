@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) vmCommand() *cobra.Command {
-	return group("vm", "Create, move and delete guests", a.vmCreate(), a.vmPrepare(), a.vmMigrate(), a.vmAbort(), a.vmDelete())
+	return group("vm", "Create, move, delete and list guests", a.vmCreate(), a.vmPrepare(), a.vmMigrate(), a.vmAbort(), a.vmDelete(), a.vmList())
 }
 
 func (a *app) vmCreate() *cobra.Command {
@@ -30,8 +30,8 @@ func (a *app) vmCreate() *cobra.Command {
 			}
 			return a.publish(ctx, d)
 		})
-	c.Flags().StringVar(&d.Hypervisor, "hypervisor", "", "where it runs")
-	c.Flags().StringArrayVar(&ports, "interface", nil, "tap=TAP,mac=MAC,network=NAME (repeat for more)")
+	c.Flags().StringVar(&d.Hypervisor, "hypervisor", "", "the `HV` that it runs on")
+	c.Flags().StringArrayVar(&ports, "interface", nil, "`tap=TAP,mac=MAC,network=NAME` (repeat for more)")
 	return required(c, "hypervisor", "interface")
 }
 
@@ -81,8 +81,8 @@ func (a *app) vmMigrate() *cobra.Command {
 
 // destination adds the flags that say where a guest goes.
 func destination(c *cobra.Command, to *string, taps *[]string) *cobra.Command {
-	c.Flags().StringVar(to, "to", "", "the hypervisor that it goes to")
-	c.Flags().StringArrayVar(taps, "tap", nil, "its tap there, where that has another name (repeat for each interface, in their order)")
+	c.Flags().StringVar(to, "to", "", "the `HV` that it goes to")
+	c.Flags().StringArrayVar(taps, "tap", nil, "its `TAP` there, where that has another name (repeat for each interface, in their order)")
 	return required(c, "to")
 }
 
