@@ -334,6 +334,57 @@ func routeTaken(t *testing.T, b *bench) {
 	b.wantLearned(t, expected([]vrf.Change{taken, taken6, good}, "u0", "u1"))
 }
 
+// takenMeanwhile: what the kernel dropped is no longer ours to replace.
+func takenMeanwhile(t *testing.T, b *bench) {
+	c := vrf.Change{Prefix: prefix("192.0.2.1/32"), NextHops: ecmp(2)[1:]}
+	b.apply(t, []vrf.Change{c})
+	b.SetCarrier("u1", false)
+	b.repair(t)
+	b.AddForeignRoute(90, c.Prefix, vrf.MetricLearned)
+	had := b.Foreign()
+	c.NextHops = ecmp(3)
+	if err := b.fib.Apply(t.Context(), "public", []vrf.Change{c}); !errors.Is(err, vrf.ErrExists) {
+		t.Errorf("got %v, want %v", err, vrf.ErrExists)
+	}
+	b.wantForeign(t, had)
+}
+
+// verified: somebody deletes, changes and adds learned routes of ours.
+func verified(t *testing.T, b *bench) {
+	changes := sample()
+	b.apply(t, changes)
+	group := uint32(0)
+	err := b.LearnedRoutes(t.Context(), 90, func(r vrf.LearnedRoute) {
+		if r.Prefix == changes[4].Prefix {
+			group = r.NextHopID
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := b.State(t.Context(), []string{"u0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := []vrf.Hop{{Gateway: addr("100.64.1.77"), Port: state.Ports["u0"].Index}}
+	writes := []vrf.RouteWrite{
+		{Prefix: changes[0].Prefix, Table: 90, Verb: vrf.Delete},
+		{Prefix: changes[1].Prefix, Table: 90, Verb: vrf.Delete},
+		{Prefix: changes[2].Prefix, Table: 90, Verb: vrf.Replace, Hops: wrong},
+		{Prefix: prefix("192.0.2.250/32"), Table: 90, Verb: vrf.Add, NextHopID: group},
+	}
+	if b.Plain {
+		writes[3].Hops = wrong
+	}
+	if err := b.WriteRoutes(t.Context(), writes, func(i int, err error) { t.Fatalf("%v: %v", writes[i], err) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.fib.Verify(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantLearned(t, expected(changes, "u0", "u1"))
+}
+
 func foreignNextHops(t *testing.T, b *bench) {
 	if b.Plain {
 		t.Skip("there are none")

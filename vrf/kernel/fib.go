@@ -64,6 +64,13 @@ func (f *FIB) Repair(ctx context.Context) error {
 	return f.fib.Repair(ctx)
 }
 
+// Verify reads all learned routes back and mends what differs.
+func (f *FIB) Verify(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fib.Verify(ctx)
+}
+
 // Sweep removes adopted routes that nobody confirmed, and says how many.
 func (f *FIB) Sweep(ctx context.Context, vrf string) (int, error) {
 	f.mu.Lock()
