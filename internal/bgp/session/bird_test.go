@@ -147,3 +147,35 @@ func TestBIRDRefreshesBothWays(t *testing.T) {
 		t.Errorf("status %+v", st)
 	}
 }
+
+// TestIPv6Transport runs the session over IPv6, from a global and from a
+// link-local address, with and without an IPv4 address on the uplink.
+func TestIPv6Transport(t *testing.T) {
+	needNamespace(t, "bird", "birdc")
+	for name, link := range map[string]bool{"global": false, "link-local": true} {
+		t.Run(name, func(t *testing.T) {
+			b := startBIRD(t, newRouter(t), "direct; ttl security on;")
+			ours, theirs := b.v6(1), b.v6(2)
+			if link {
+				run(t, "ip", "addr", "add", "fe80::1/64", "dev", b.uplink, "nodad")
+				b.in("ip", "addr", "add", "fe80::2/64", "dev", "up", "nodad")
+				ours, theirs = "fe80::1%up", "fe80::2"
+			}
+			writeFile(t, b.dir+"/bird.conf", strings.Replace(b.text, "neighbor "+b.v4(1)+" as", "neighbor "+ours+" as", 1))
+			b.ctl("configure")
+			fib := newMemoryFIB()
+			s := start(t, b.router.config(func(_ *Config, p *Peer) {
+				p.Address, p.LocalV4 = netip.MustParseAddr(theirs), netip.Addr{}
+				if link {
+					p.Source = netip.MustParseAddr("fe80::1").WithZone(b.uplink)
+				}
+			}), fib)
+			s.Announce([]bgp.Announcement{announcement("203.0.113.1/32"), announcement("2001:db8:cb00:7100::1/128")})
+			awaitState(t, s, 0, Established)
+			b.expect("show route all for 2001:db8:cb00:7100::1", has("BGP.next_hop: "+b.v6(1)))
+			b.expect("show route all for 203.0.113.1", has("BGP.next_hop: "+b.v6(1))) // RFC 8950
+			fib.expect(t, "198.51.100.0/24", b.v4(2)+"@"+b.uplink)
+			fib.expect(t, "2001:db8:ffff::/48", b.v6(2)+"@"+b.uplink)
+		})
+	}
+}
