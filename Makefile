@@ -4,7 +4,6 @@
 SHELL := /bin/bash
 export CGO_ENABLED := 0
 
-LAB      := bin/hostroute-lab
 DEFERRED := $(CURDIR)/.cache/deferred
 FUZZTIME ?= 30s
 
@@ -13,8 +12,7 @@ FUZZTIME ?= 30s
 all: build
 
 build:
-	@go build -o bin/ ./cmd/hostroute
-	@go build -o $(LAB) ./internal/lab/labmain
+	@go build -o bin/hostroute ./cmd/hostroute
 
 setup: build
 	@scripts/setup
@@ -25,7 +23,7 @@ test: setup
 	@rm -f $(DEFERRED)
 	@if scripts/have-vrf; then export HOSTROUTE_REQUIRE_VRF=1; fi; \
 	  HOSTROUTE_DEFERRED_TESTS=$(DEFERRED) go test -count=1 ./...
-	@$(LAB) vm test --deferred $(DEFERRED)
+	@bin/hostroute lab vm test --deferred $(DEFERRED)
 
 demo: setup
 	@bin/hostroute lab run first-light
