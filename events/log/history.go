@@ -143,6 +143,9 @@ func (r *reader) message(m raw) error {
 	if sequence != r.current || err != nil {
 		r.current, r.id, r.done, r.seen = sequence, d.ID, false, make([]bool, len(r.wanted))
 	}
+	if err != nil {
+		r.id = "" // nothing belongs to it
+	}
 	if r.done || !r.concerned(m.Subject) {
 		return nil
 	}
