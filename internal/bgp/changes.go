@@ -11,38 +11,31 @@ import (
 // appends counts as written until Redo takes it back.
 func (r *RIB) AppendChanges(dst []vrf.Change, n int) []vrf.Change {
 	r.turn ^= 1 // so that neither family waits for the other
+	end := len(dst) + n
 	for _, f := range [...]Family{r.turn, r.turn ^ 1} {
 		t := r.tables[f]
-		for range shardCount {
-			if r.pending == 0 || n <= 0 {
-				return dst
+		for len(dst) < end {
+			s := t.nextDirty(r.cursor[f])
+			if s == nil {
+				break
 			}
-			s := &t.shards[r.cursor[f]]
-			if s.dirty > 0 {
-				before := len(dst)
-				dst = r.shardChanges(dst, t, s, n)
-				n -= len(dst) - before
-				if s.dirty > 0 {
-					break // full; go on here
-				}
+			dst = r.shardChanges(dst, t, s, end)
+			if r.cursor[f] = s.index; s.dirty == 0 {
+				r.cursor[f] = (s.index + 1) % shardCount
 			}
-			r.cursor[f] = (r.cursor[f] + 1) % shardCount
 		}
 	}
 	return dst
 }
 
-func (r *RIB) shardChanges(dst []vrf.Change, t *table, s *shard, n int) []vrf.Change {
-	end := len(dst) + n
+func (r *RIB) shardChanges(dst []vrf.Change, t *table, s *shard, end int) []vrf.Change {
 	for i := 0; i < t.capacity(s) && s.dirty > 0 && len(dst) < end; {
 		row := t.row(s, i)
-		meta := &row[t.words]
-		if *meta&metaDirty == 0 {
+		if row[t.words]&metaDirty == 0 {
 			i++
 			continue
 		}
-		*meta &^= metaDirty
-		s.dirty--
+		t.clean(s, row)
 		r.pending--
 		if set, changed := r.decide(t, row); changed {
 			dst = append(dst, vrf.Change{Prefix: t.rowKey(row).prefix(t.family), NextHops: r.sets.list[set].hops})

@@ -34,7 +34,7 @@ type RIB struct {
 	paths   [][2]int // per source and family
 	pending int      // rows marked as changed
 	failed  int      // rows whose last change was not taken
-	cursor  [2]int   // shard to look at next
+	cursor  [2]int32 // shard to look at next, per family
 	turn    Family   // that goes first
 
 	chosen  chooser
@@ -106,10 +106,9 @@ func (r *RIB) Pending() int { return r.pending }
 func (r *RIB) Failed() int { return r.failed }
 
 func (r *RIB) touch(t *table, s *shard, row []uint32) {
-	if row[t.words]&metaDirty == 0 {
+	if t.touch(s, row) {
 		r.pending++
 	}
-	t.touch(s, row)
 }
 
 // add puts a path in, in place of the one of that session and identifier.

@@ -19,15 +19,20 @@ type table struct {
 	seed   [2]uint64
 	used   int
 	shards [shardCount]shard
+	dirty  [shardCount / 64]uint64 // a bit per shard with rows that have changed
 }
 
 type shard struct {
-	rows        []uint32
-	used, dirty int32
+	rows  []uint32
+	index int32
+	used  int32
+	dirty int32 // rows that have changed
 }
 
 const (
-	shardBits  = 10
+	// So many shards that scanning one for the rows that have changed costs
+	// little even in a full table.
+	shardBits  = 12
 	shardCount = 1 << shardBits
 	firstRows  = 8
 
@@ -38,6 +43,9 @@ const (
 
 func newTable(f Family, cells int, seed [2]uint64) *table {
 	t := &table{family: f, words: f.words(), cells: cells, seed: seed}
+	for i := range t.shards {
+		t.shards[i].index = int32(i)
+	}
 	t.setWidth(1)
 	return t
 }
@@ -61,8 +69,6 @@ func (t *table) capacity(s *shard) int { return len(s.rows) / t.stride }
 func (t *table) row(s *shard, i int) []uint32 {
 	return s.rows[i*t.stride : (i+1)*t.stride : (i+1)*t.stride]
 }
-
-func (t *table) meta(s *shard, i int) *uint32 { return &s.rows[i*t.stride+t.words] }
 
 // rowKey reads the key of a row that exists.
 func (t *table) rowKey(row []uint32) key {
@@ -149,9 +155,7 @@ func (t *table) place(s *shard, row []uint32) {
 // misses none.
 func (t *table) remove(s *shard, gap int) {
 	n := t.capacity(s)
-	if *t.meta(s, gap)&metaDirty != 0 {
-		s.dirty--
-	}
+	t.clean(s, t.row(s, gap))
 	for i := gap; ; {
 		if i++; i == n {
 			i = 0
@@ -206,12 +210,38 @@ func (t *table) widen() {
 	}
 }
 
-// touch marks a row as changed.
-func (t *table) touch(s *shard, row []uint32) {
-	if row[t.words]&metaDirty == 0 {
-		row[t.words] |= metaDirty
-		s.dirty++
+// touch marks a row as changed, and tells whether it was not before.
+func (t *table) touch(s *shard, row []uint32) bool {
+	if row[t.words]&metaDirty != 0 {
+		return false
 	}
+	row[t.words] |= metaDirty
+	s.dirty++
+	t.dirty[s.index/64] |= 1 << (s.index % 64)
+	return true
+}
+
+// clean takes the mark away.
+func (t *table) clean(s *shard, row []uint32) {
+	if row[t.words]&metaDirty == 0 {
+		return
+	}
+	row[t.words] &^= metaDirty
+	if s.dirty--; s.dirty == 0 {
+		t.dirty[s.index/64] &^= 1 << (s.index % 64)
+	}
+}
+
+// nextDirty gives the first shard with changed rows from a place on, or nil.
+func (t *table) nextDirty(from int32) *shard {
+	word, mask := from/64, ^uint64(0)<<(from%64)
+	for range len(t.dirty) + 1 {
+		if set := t.dirty[word] & mask; set != 0 {
+			return &t.shards[int(word)*64+bits.TrailingZeros64(set)]
+		}
+		word, mask = (word+1)%int32(len(t.dirty)), ^uint64(0)
+	}
+	return nil
 }
 
 // cell gives the words of a session's cell.

@@ -14,7 +14,8 @@ import (
 )
 
 // handshake exchanges OPENs and the KEEPALIVEs that confirm them.
-func (p *peer) handshake(conn net.Conn, in *receiver) (*negotiated, error) {
+func (p *peer) handshake(conn net.Conn, in *receiver) (_ *negotiated, err error) {
+	defer recoverInto(&err, "opening the session")
 	cfg := &p.s.cfg
 	open, err := openMessage(cfg, p.restarting(), cfg.Restarting || p.wasUp)
 	if err != nil {

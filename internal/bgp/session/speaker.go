@@ -10,6 +10,9 @@ import (
 	"github.com/hostroute/hostroute/internal/bgp"
 )
 
+// maxCommunities leaves room for prefixes beside them in a message.
+const maxCommunities = 512
+
 // Speaker holds the BGP sessions of a hypervisor.
 type Speaker struct {
 	cfg   Config
@@ -119,8 +122,8 @@ func (s *Speaker) leaving() bool {
 func (s *Speaker) Announce(set []bgp.Announcement) {
 	sets := map[string]map[netip.Prefix]bgp.Announcement{}
 	for _, a := range set {
-		if !a.Prefix.IsValid() {
-			s.log.Error("announcement without a prefix", "vrf", a.VRF)
+		if !a.Prefix.IsValid() || a.Prefix.Addr().Is4In6() || len(a.Communities) > maxCommunities {
+			s.log.Error("announcement that can't be sent", "vrf", a.VRF, "prefix", a.Prefix, "communities", len(a.Communities))
 			continue
 		}
 		if sets[a.VRF] == nil {

@@ -59,7 +59,8 @@ func (w *writer) request(set *[2]bool, f bgp.Family) {
 }
 
 // run sends until ctx ends, or an error that ends the session.
-func (w *writer) run(ctx context.Context) error {
+func (w *writer) run(ctx context.Context) (err error) {
+	defer recoverInto(&err, "telling what is announced")
 	var tick <-chan time.Time
 	if every := w.neg.keepalive(); every > 0 {
 		ticker := time.NewTicker(every)
