@@ -201,7 +201,7 @@ func (f *FIB) Sweep(ctx context.Context, vrf string) (int, error) {
 	return n, errs.join()
 }
 
-const sweepAtOnce = 1 << 14
+const sweepAtOnce = 1 << 16
 
 func (v *fibVRF) unconfirmed(limit int) []netip.Prefix {
 	var list []netip.Prefix

@@ -13,6 +13,12 @@ type Options struct {
 	// off until the log is caught up: before that, not desired may only mean
 	// not known yet.
 	Sweep bool
+	// Links, if not nil, restricts the plan to these uplinks and taps, for a
+	// change of few guests on a host of many. Actual then needs the links'
+	// state and that of the VRF devices; its routes may be from memory, and
+	// those of the links are written whether they seem to be there or not.
+	// VRFs, rules and global settings are left to an unrestricted plan.
+	Links []string
 }
 
 // Result is a plan and what it could not cover.
@@ -40,15 +46,27 @@ var linkLocalGateway = netip.MustParsePrefix("fe80::1/64")
 // nothing for a second plan.
 func Plan(desired Host, actual Actual, o Options) Result {
 	p := newPlanner(desired, actual, o)
-	p.sysctls(globalSysctls)
-	for _, v := range desired.VRFs {
-		p.vrf(v)
+	if p.restricted() {
+		p.needVRFs(desired.VRFs)
+	} else {
+		p.sysctls(globalSysctls)
+		for _, v := range desired.VRFs {
+			p.vrf(v)
+		}
+		p.rules()
 	}
-	p.rules()
 	for _, u := range desired.Uplinks {
+		if !p.covers(u.Name) {
+			p.managed[u.Name] = true
+			continue
+		}
 		p.uplink(u)
 	}
 	for _, t := range desired.Taps {
+		if !p.covers(t.Name) {
+			p.claim(t)
+			continue
+		}
 		p.tap(t)
 	}
 	if o.Sweep {
@@ -98,6 +116,35 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 		p.neighbours[n.Link] = append(p.neighbours[n.Link], n)
 	}
 	return p
+}
+
+func (p *planner) restricted() bool { return p.Links != nil }
+
+// covers tells whether the plan is about a link.
+func (p *planner) covers(link string) bool { return !p.restricted() || slices.Contains(p.Links, link) }
+
+// needVRFs rules out the VRFs that an unrestricted plan has to make first.
+func (p *planner) needVRFs(vrfs []VRF) {
+	for _, v := range vrfs {
+		if l := p.links[v.Name]; !v.NoDevice && (l.Table != v.Table || !l.Up) {
+			p.vrfs[v.Name] = nil
+		}
+	}
+}
+
+// claim books what a tap that the plan is not about has.
+func (p *planner) claim(t Tap) {
+	p.managed[t.Name] = true
+	v := p.vrfs[t.VRF]
+	if v == nil {
+		return
+	}
+	for _, r := range t.Routes {
+		key := routeKey{v.Table, r.Prefix, MetricGuest}
+		if p.routes[key].Link == t.Name {
+			p.desired[key] = t.Name
+		}
+	}
 }
 
 func (p *planner) add(op Op) { p.result.Ops = append(p.result.Ops, op) }

@@ -35,7 +35,7 @@ func (p *planner) tapRoutes(t Tap, table uint32, fresh, flushed bool) {
 			}
 			p.desired[want.key()] = t.Name
 			have, ok := p.routes[want.key()]
-			if !ok || have != want || fresh || flushed && r.Prefix.Addr().Is4() {
+			if !ok || have != want || fresh || p.restricted() || flushed && r.Prefix.Addr().Is4() {
 				p.add(AddRoute{Route: want, VRF: t.VRF, Replace: ok})
 			}
 		}
@@ -66,7 +66,7 @@ func (p *planner) tapNeighbours(t Tap, fresh, flushed bool) {
 // sweep removes what is ours and belongs to nothing desired.
 func (p *planner) sweep() {
 	for _, r := range p.actual.Routes {
-		if _, ok := p.desired[r.key()]; ok || p.untouchable(r) {
+		if _, ok := p.desired[r.key()]; ok || p.untouchable(r) || !p.covers(r.Link) {
 			continue
 		}
 		if r.Metric == MetricGuest || r.Unreachable {
@@ -74,7 +74,7 @@ func (p *planner) sweep() {
 		}
 	}
 	for _, l := range p.sortedLinks() {
-		if p.managed[l.Name] {
+		if p.managed[l.Name] || !p.covers(l.Name) {
 			continue
 		}
 		if l.Group == TapGroup {

@@ -114,8 +114,11 @@ func onLink(link string, pairs ...string) []Sysctl {
 
 // Sysctls lists every kernel setting that a host needs, so that the kernel's
 // reader knows which ones to read. Links that are absent have none yet.
-func Sysctls(h Host) []Sysctl {
-	list := append([]Sysctl(nil), globalSysctls...)
+func Sysctls(h Host) []Sysctl { return append(LinkSysctls(h), globalSysctls...) }
+
+// LinkSysctls lists those of the uplinks and taps alone.
+func LinkSysctls(h Host) []Sysctl {
+	var list []Sysctl
 	for _, u := range h.Uplinks {
 		list = append(list, uplinkSysctls(u.Name)...)
 	}

@@ -181,3 +181,21 @@ func parseRule(payload []byte) (r vrf.Rule, ok bool) {
 	}
 	return r, plain
 }
+
+// parseNeighbour reads a permanent neighbour; ok is false for any other.
+func parseNeighbour(payload []byte) (port int, n vrf.InstalledNeighbour, ok bool) {
+	if len(payload) < unix.SizeofNdMsg {
+		return 0, n, false
+	}
+	port = int(u32(payload[4:]))
+	state, flags := binary.NativeEndian.Uint16(payload[8:]), payload[10]
+	attributes(payload[unix.SizeofNdMsg:], func(kind uint16, data []byte) {
+		switch kind {
+		case unix.NDA_DST:
+			n.Address = addr(data)
+		case unix.NDA_LLADDR:
+			copy(n.MAC[:], data)
+		}
+	})
+	return port, n, state == unix.NUD_PERMANENT && flags&unix.NTF_PROXY == 0 && n.Address.IsValid()
+}

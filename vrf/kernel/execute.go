@@ -25,7 +25,13 @@ func (k *Kernel) Execute(ctx context.Context, ops []vrf.Op) error {
 		return err
 	}
 	e := executor{Kernel: k, ports: map[string]int{}}
-	return vrf.Run(ctx, ops, func(op vrf.Op) error { return explain(op, e.do(op)) })
+	return vrf.Run(ctx, ops, func(op vrf.Op) error {
+		err := e.do(op)
+		if err == nil {
+			k.book(op)
+		}
+		return explain(op, err)
+	})
 }
 
 // executor is one execution. It remembers the indexes of links.

@@ -33,6 +33,11 @@ type Kernel struct {
 	mu     sync.Mutex
 	handle *netlink.Handle
 	socket *socket
+	// routes are the guests' routes as the last Read found them and Execute
+	// changed them since; nil before the first Read. They spare a restricted
+	// Apply the walk through tables with millions of learned ones.
+	routes    map[routeID]vrf.InstalledRoute
+	protocols bool // addresses carry their protocol
 }
 
 // New is inert: sockets are opened by the first use, and Close closes them.
@@ -79,9 +84,17 @@ func (k *Kernel) Close() error {
 }
 
 // Apply reads, plans and executes. It returns the plan, also beside an error,
-// and the next Apply finds again what failed.
+// and the next Apply finds again what failed. If the options restrict it to
+// some links, its cost depends on those alone; the first is never restricted.
 func (k *Kernel) Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vrf.Result, error) {
-	actual, err := k.Read(ctx, desired)
+	var actual vrf.Actual
+	var err error
+	if o.Links != nil && k.hasRead() {
+		actual, err = k.readLinks(ctx, desired, o.Links)
+	} else {
+		o.Links = nil
+		actual, err = k.Read(ctx, desired)
+	}
 	if err != nil {
 		return vrf.Result{}, err
 	}

@@ -55,10 +55,10 @@ func readSysctls(ns int, list []vrf.Sysctl) (map[string]string, error) {
 	values := make(map[string]string, len(list))
 	err := inNamespace(ns, func() error {
 		for _, s := range list {
-			b, err := os.ReadFile(sysctlRoot + s.Name)
+			value, err := readSysctl(s.Name)
 			switch {
 			case err == nil:
-				values[s.Name] = strings.TrimSpace(string(b))
+				values[s.Name] = value
 			case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ENODEV):
 			default:
 				return fmt.Errorf("reading net/%s: %w", s.Name, err)
@@ -67,6 +67,21 @@ func readSysctls(ns int, list []vrf.Sysctl) (map[string]string, error) {
 		return nil
 	})
 	return values, err
+}
+
+// readSysctl does without os.File, since a host of many taps has thousands.
+func readSysctl(name string) (string, error) {
+	fd, err := unix.Open(sysctlRoot+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	var b [256]byte
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(b[:n])), nil
 }
 
 func writeSysctl(ns int, name, value string) error {

@@ -37,6 +37,9 @@ func (k *Kernel) Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error)
 	}
 	var err error
 	actual.Sysctls, err = readSysctls(k.ns, vrf.Sysctls(desired))
+	if err == nil {
+		k.remember(actual.Routes)
+	}
 	return actual, err
 }
 
@@ -71,18 +74,22 @@ func (r *reader) links(context.Context, vrf.Host) error {
 		r.names[l.Attrs().Index] = l.Attrs().Name
 	}
 	for _, l := range list {
-		a := l.Attrs()
-		link := vrf.Link{
-			Name: a.Name, Index: a.Index, Master: r.names[a.MasterIndex], Group: a.Group,
-			Up: a.RawFlags&unix.IFF_UP != 0, Running: running(a),
-		}
-		copy(link.MAC[:], a.HardwareAddr)
-		if v, ok := l.(*netlink.Vrf); ok {
-			link.Table = v.Table
-		}
-		r.actual.Links = append(r.actual.Links, link)
+		r.addLink(l)
 	}
 	return nil
+}
+
+func (r *reader) addLink(l netlink.Link) {
+	a := l.Attrs()
+	link := vrf.Link{
+		Name: a.Name, Index: a.Index, Master: r.names[a.MasterIndex], Group: a.Group,
+		Up: a.RawFlags&unix.IFF_UP != 0, Running: running(a),
+	}
+	copy(link.MAC[:], a.HardwareAddr)
+	if v, ok := l.(*netlink.Vrf); ok {
+		link.Table = v.Table
+	}
+	r.actual.Links = append(r.actual.Links, link)
 }
 
 func running(a *netlink.LinkAttrs) bool {
@@ -90,16 +97,56 @@ func running(a *netlink.LinkAttrs) bool {
 	return a.RawFlags&both == both
 }
 
-func (r *reader) addresses(ctx context.Context, _ vrf.Host) error {
+func (r *reader) addresses(ctx context.Context, _ vrf.Host) error { return r.addressesOf(ctx, 0) }
+
+// addressesOf reads the addresses of a link, or of all if it is 0.
+func (r *reader) addressesOf(ctx context.Context, port int) error {
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		kept := len(r.actual.Addresses)
 		err := retry("addresses", func() error {
 			r.actual.Addresses = r.actual.Addresses[:kept]
-			return r.small(ctx, unix.RTM_GETADDR, family, unix.SizeofIfAddrmsg, func(payload []byte) {
-				if a, ok := parseAddress(payload); ok {
+			s := r.socket
+			s.reset()
+			at := s.begin(unix.RTM_GETADDR, unix.NLM_F_DUMP)
+			s.out = append(s.out, family, 0, 0, 0)
+			s.out = binary.NativeEndian.AppendUint32(s.out, uint32(port))
+			s.end(at)
+			return s.dump(ctx, func(_ uint16, payload []byte) {
+				if a, ok := parseAddress(payload); ok && (port == 0 || a.port == port) {
 					a.Link = r.names[a.port]
-					r.actual.AddressProtocols = r.actual.AddressProtocols || a.Protocol != 0
+					r.protocols = r.protocols || a.Protocol != 0
 					r.actual.Addresses = append(r.actual.Addresses, a.Address)
+				}
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	r.actual.AddressProtocols = r.protocols
+	return nil
+}
+
+func (r *reader) neighbours(ctx context.Context, _ vrf.Host) error { return r.neighboursOf(ctx, 0) }
+
+// neighboursOf reads the permanent neighbours of a link, or of all if it is 0.
+func (r *reader) neighboursOf(ctx context.Context, port int) error {
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		kept := len(r.actual.Neighbours)
+		err := retry("neighbours", func() error {
+			r.actual.Neighbours = r.actual.Neighbours[:kept]
+			s := r.socket
+			s.reset()
+			at := s.begin(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
+			s.out = append(s.out, family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+			if port != 0 {
+				s.attr32(unix.NDA_IFINDEX, uint32(port))
+			}
+			s.end(at)
+			return s.dump(ctx, func(_ uint16, payload []byte) {
+				if on, n, ok := parseNeighbour(payload); ok && (port == 0 || on == port) {
+					n.Link = r.names[on]
+					r.actual.Neighbours = append(r.actual.Neighbours, n)
 				}
 			})
 		})
@@ -110,43 +157,17 @@ func (r *reader) addresses(ctx context.Context, _ vrf.Host) error {
 	return nil
 }
 
-// small dumps a table without a filter.
-func (k *Kernel) small(ctx context.Context, kind uint16, family byte, header int, f func([]byte)) error {
-	s := k.socket
-	s.reset()
-	at := s.begin(kind, unix.NLM_F_DUMP)
-	s.out = append(s.out, family)
-	s.out = append(s.out, make([]byte, header-1)...)
-	s.end(at)
-	return s.dump(ctx, func(_ uint16, payload []byte) { f(payload) })
-}
-
-func (r *reader) neighbours(context.Context, vrf.Host) error {
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		var list []netlink.Neigh
-		err := retry("neighbours", func() (err error) { list, err = r.handle.NeighList(0, family); return err })
-		if err != nil {
-			return err
-		}
-		for _, n := range list {
-			a, ok := fromIP(n.IP)
-			if n.State != netlink.NUD_PERMANENT || n.Flags&unix.NTF_PROXY != 0 || !ok {
-				continue
-			}
-			have := vrf.InstalledNeighbour{Link: r.names[n.LinkIndex], Address: a}
-			copy(have.MAC[:], n.HardwareAddr)
-			r.actual.Neighbours = append(r.actual.Neighbours, have)
-		}
-	}
-	return nil
-}
-
 func (r *reader) rules(ctx context.Context, _ vrf.Host) error {
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		kept := len(r.actual.Rules)
 		err := retry("rules", func() error {
 			r.actual.Rules = r.actual.Rules[:kept]
-			return r.small(ctx, unix.RTM_GETRULE, family, 12, func(payload []byte) {
+			s := r.socket
+			s.reset()
+			at := s.begin(unix.RTM_GETRULE, unix.NLM_F_DUMP)
+			s.out = append(s.out, family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+			s.end(at)
+			return s.dump(ctx, func(_ uint16, payload []byte) {
 				if rule, ok := parseRule(payload); ok {
 					r.actual.Rules = append(r.actual.Rules, rule)
 				}

@@ -12,9 +12,18 @@ import (
 // that the fake's manners are seen to be the kernel's.
 func TestWalk(t *testing.T) {
 	testenv.RequireRoot(t)
+	walk(t, false)
+}
+
+func TestWalkVRF(t *testing.T) {
+	testenv.RequireVRF(t)
+	walk(t, true)
+}
+
+func walk(t *testing.T, vrfs bool) {
 	for name, plain := range map[string]bool{"objects": false, "plain": true} {
 		t.Run(name, func(t *testing.T) {
-			s := conformance.Setup{Plain: plain, New: func(t *testing.T) conformance.Target {
+			s := conformance.Setup{VRF: vrfs, Plain: plain, New: func(t *testing.T) conformance.Target {
 				return newTarget(t, Options{NoNextHopObjects: plain})
 			}}
 			for seed := range uint64(4) {

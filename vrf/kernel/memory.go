@@ -1,0 +1,119 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/hostroute/hostroute/vrf"
+)
+
+// routeID is what makes a route of ours unique.
+type routeID struct {
+	table  uint32
+	prefix netip.Prefix
+	metric uint32
+}
+
+func idOf(r vrf.InstalledRoute) routeID { return routeID{r.Table, r.Prefix, r.Metric} }
+
+// remember replaces the memory of routes. The caller holds the lock.
+func (k *Kernel) remember(routes []vrf.InstalledRoute) {
+	k.routes = make(map[routeID]vrf.InstalledRoute, len(routes))
+	for _, r := range routes {
+		k.routes[idOf(r)] = r
+	}
+}
+
+// book keeps the memory of routes in step with what was done.
+func (k *Kernel) book(op vrf.Op) {
+	if k.routes == nil {
+		return
+	}
+	switch o := op.(type) {
+	case vrf.AddRoute:
+		k.routes[idOf(o.Route)] = o.Route
+	case vrf.DeleteRoute:
+		delete(k.routes, idOf(o.Route))
+	}
+}
+
+func (k *Kernel) hasRead() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.routes != nil
+}
+
+// readLinks reads what a plan restricted to some links needs: the links, the
+// VRF devices, and the routes from memory.
+func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links []string) (vrf.Actual, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	actual := vrf.Actual{AddressProtocols: k.protocols}
+	if err := k.open(); err != nil {
+		return actual, err
+	}
+	r := reader{Kernel: k, actual: &actual, names: map[int]string{}}
+	for _, v := range desired.VRFs {
+		if _, err := r.link(v.Name); err != nil {
+			return actual, err
+		}
+	}
+	for _, name := range links {
+		port, err := r.link(name)
+		if err == nil && port != 0 {
+			err = errors.Join(ctx.Err(), r.addressesOf(ctx, port), r.neighboursOf(ctx, port))
+		}
+		if err != nil {
+			return actual, err
+		}
+	}
+	for _, route := range k.routes {
+		actual.Routes = append(actual.Routes, route)
+	}
+	var err error
+	actual.Sysctls, err = readSysctls(k.ns, vrf.LinkSysctls(only(desired, links)))
+	return actual, err
+}
+
+// link reads one link and gives its index, 0 if there is none.
+func (r *reader) link(name string) (int, error) {
+	l, err := r.handle.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("looking up %s: %w", name, err)
+	}
+	a := l.Attrs()
+	r.names[a.Index] = a.Name
+	if a.MasterIndex != 0 && r.names[a.MasterIndex] == "" {
+		master, err := r.handle.LinkByIndex(a.MasterIndex)
+		if err != nil {
+			return 0, fmt.Errorf("looking up the master of %s: %w", name, err)
+		}
+		r.names[a.MasterIndex] = master.Attrs().Name
+	}
+	r.addLink(l)
+	return a.Index, nil
+}
+
+// only is the part of a host that is about these links.
+func only(h vrf.Host, links []string) vrf.Host {
+	var part vrf.Host
+	for _, u := range h.Uplinks {
+		if slices.Contains(links, u.Name) {
+			part.Uplinks = append(part.Uplinks, u)
+		}
+	}
+	for _, t := range h.Taps {
+		if slices.Contains(links, t.Name) {
+			part.Taps = append(part.Taps, t)
+		}
+	}
+	return part
+}
