@@ -18,6 +18,7 @@ type replayed struct {
 	Announcements []replayedAnnouncement  `json:"announcements"`
 	Problems      []projector.Problem     `json:"problems"`
 	Quarantined   []projector.Quarantined `json:"quarantined"`
+	Kernel        *difference             `json:"kernel,omitempty"` // with --diff-kernel
 }
 
 type replayedTap struct {
@@ -90,15 +91,22 @@ func (a *app) showReplay(r replayed) error {
 		return err
 	}
 	if len(r.Problems) > 0 {
-		return found{fmt.Errorf("%d problems of hypervisor %q: not all that the log wants can be served", len(r.Problems), r.Hypervisor)}
+		return found{fmt.Errorf("hypervisor %q: not all that the log wants can be served", r.Hypervisor)}
+	}
+	if r.Kernel != nil && r.Kernel.any() {
+		return found{fmt.Errorf("the kernel of this host isn't what the log wants of hypervisor %q", r.Hypervisor)}
 	}
 	return nil
 }
 
 func (a *app) tellReplay(r replayed) error {
-	fmt.Fprintf(a.stdout, "hypervisor %s at #%d: %d taps, %d announcements\n\n", r.Hypervisor, r.Sequence, len(r.Taps), len(r.Announcements))
+	fmt.Fprintf(a.stdout, "hypervisor %s at #%d: %s, %s\n\n", r.Hypervisor, r.Sequence,
+		count(len(r.Taps), "tap"), count(len(r.Announcements), "announcement"))
 	t := newTable(a.stdout, "TAP", "VRF", "WHAT", "VALUE", "TO")
 	for _, tap := range r.Taps {
+		if len(tap.Gateways)+len(tap.Neighbours)+len(tap.Routes) == 0 {
+			t.row(tap.Name, tap.VRF, "", "", "")
+		}
 		for _, g := range tap.Gateways {
 			t.row(tap.Name, tap.VRF, "gateway", g, "")
 		}
@@ -123,5 +131,8 @@ func (a *app) tellReplay(r replayed) error {
 	for _, q := range r.Quarantined {
 		t.row("QUARANTINED", fmt.Sprintf("#%d %s", q.Sequence, q.Type), q.Reason)
 	}
-	return t.flush()
+	if err := t.flush(); err != nil || r.Kernel == nil {
+		return err
+	}
+	return a.tellDifference(r.Kernel)
 }

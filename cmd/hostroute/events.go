@@ -82,7 +82,7 @@ func (a *app) listEvents(ctx context.Context, f log.Filter, follow bool) error {
 		return err
 	}
 	if unreadable > 0 {
-		return found{fmt.Errorf("%d events can't be read; they changed nothing", unreadable)}
+		return found{fmt.Errorf("%s can't be read and changed nothing", count(unreadable, "event"))}
 	}
 	return nil
 }

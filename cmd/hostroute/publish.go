@@ -158,7 +158,7 @@ func (a *app) report(o outcome, err error) error {
 		}
 		return err
 	}
-	text := fmt.Sprintf("%d stored, %d duplicates", o.Stored, o.Duplicates)
+	text := fmt.Sprintf("%d stored, %s", o.Stored, count(o.Duplicates, "duplicate"))
 	if err != nil {
 		return fmt.Errorf("%w; of the events before it, %s", err, text)
 	}

@@ -9,11 +9,13 @@ import (
 
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/events/log"
+	"github.com/hostroute/hostroute/internal/config"
 	"github.com/hostroute/hostroute/projector"
 )
 
 func (a *app) replayCommand() *cobra.Command {
-	var hypervisor, at string
+	var hypervisor, at, path string
+	var diff bool
 	c := a.command("replay", "Compute from the log alone what a hypervisor must serve, now or at any time",
 		"hostroute replay --hypervisor hv1 --at yesterday",
 		func(ctx context.Context, _ []string) error {
@@ -24,7 +26,13 @@ func (a *app) replayCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := a.replay(ctx, hypervisor, until)
+			var cfg *config.Config
+			if diff {
+				if cfg, err = config.Load(path); err != nil {
+					return err
+				}
+			}
+			r, err := a.replay(ctx, hypervisor, until, cfg)
 			if err != nil {
 				return err
 			}
@@ -32,6 +40,8 @@ func (a *app) replayCommand() *cobra.Command {
 		})
 	c.Flags().StringVar(&hypervisor, "hypervisor", "", "the hypervisor `HV`")
 	c.Flags().StringVar(&at, "at", "", "as of this `SEQ|TIME`; default: all of the log")
+	c.Flags().BoolVar(&diff, "diff-kernel", false, "compare the kernel of this host with it; changes nothing")
+	c.Flags().StringVar(&path, "config", defaultConfig, "with --diff-kernel: the configuration `FILE` that names VRFs and uplinks")
 	return required(c, "hypervisor")
 }
 
@@ -49,8 +59,9 @@ func (a *app) parseUntil(s string) (log.Until, error) {
 	return log.Until{Time: t}, nil
 }
 
-// replay folds the log and projects it onto the hypervisor.
-func (a *app) replay(ctx context.Context, hypervisor string, until log.Until) (replayed, error) {
+// replay folds the log and projects it onto the hypervisor; with a
+// configuration, it compares that with the kernel.
+func (a *app) replay(ctx context.Context, hypervisor string, until log.Until, cfg *config.Config) (replayed, error) {
 	l, err := a.ledger(ctx)
 	if err != nil {
 		return replayed{}, err
@@ -66,5 +77,10 @@ func (a *app) replay(ctx context.Context, hypervisor string, until log.Until) (r
 	if state.Hypervisor(hypervisor) == nil {
 		return replayed{}, found{fmt.Errorf("hypervisor %q: not registered up to #%d of the log", hypervisor, done.Sequence)}
 	}
-	return describe(hypervisor, done.Sequence, projector.Desired(state, hypervisor), state.Quarantined()), nil
+	host := projector.Desired(state, hypervisor)
+	r := describe(hypervisor, done.Sequence, host, state.Quarantined())
+	if cfg != nil {
+		r.Kernel, err = diffKernel(ctx, cfg, host)
+	}
+	return r, err
 }

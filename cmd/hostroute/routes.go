@@ -44,7 +44,7 @@ func (a *app) showRoutes(routes []agent.Route) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(a.stdout, "%d prefixes; * in use, s stale\n", len(routes))
+	_, err := fmt.Fprintf(a.stdout, "%s; * in use, s stale\n", prefixes(len(routes)))
 	return err
 }
 

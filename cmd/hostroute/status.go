@@ -34,7 +34,7 @@ func (a *app) showStatus(s agent.Status) error {
 	t.row("agent", fmt.Sprintf("%s, up %s", s.Version, a.since(s.Started)))
 	a.showLog(t, s.Log)
 	a.showKernel(t, s.Kernel)
-	t.row("bgp", fmt.Sprintf("%d of %d sessions established, %d prefixes announced", s.BGP.Established, s.BGP.Configured, s.BGP.Announced))
+	t.row("bgp", fmt.Sprintf("%d of %d sessions established, %s announced", s.BGP.Established, s.BGP.Configured, prefixes(s.BGP.Announced)))
 	t.row("guests", fmt.Sprintf("%d at home, %d being prepared, %d forwarded", s.Guests.Home, s.Guests.Preparing, s.Guests.Forwarding))
 	return t.flush()
 }
@@ -55,7 +55,7 @@ func (a *app) showLog(t table, l agent.LogStatus) {
 		state = "connected, catching up"
 	}
 	t.row("log", fmt.Sprintf("%s with %s", state, l.URL))
-	t.row("", fmt.Sprintf("last ticks %d and %d (networks), %d gaps, %d snapshots", l.Tick, l.NetworkTick, l.Gaps, l.Snapshots))
+	t.row("", fmt.Sprintf("last ticks %d and %d (networks), %s, %s", l.Tick, l.NetworkTick, count(int(l.Gaps), "gap"), count(int(l.Snapshots), "snapshot")))
 	if l.LastError != "" {
 		t.row("", "last error: "+l.LastError)
 	}
@@ -65,9 +65,9 @@ func (a *app) showLog(t table, l agent.LogStatus) {
 }
 
 func (a *app) showKernel(t table, k agent.KernelStatus) {
-	t.row("kernel", fmt.Sprintf("compared %s ago, %d operations so far", a.since(k.Applied), k.Operations))
+	t.row("kernel", fmt.Sprintf("compared %s, %s so far", a.ago(k.Applied), count(int(k.Operations), "operation")))
 	for _, vrf := range slices.Sorted(maps.Keys(k.Learned)) {
-		t.row("", fmt.Sprintf("%d learned routes in VRF %s", k.Learned[vrf], vrf))
+		t.row("", fmt.Sprintf("%s in VRF %s", count(k.Learned[vrf], "learned route"), vrf))
 	}
 	if len(k.AbsentTaps) > 0 {
 		t.row("", "taps that are not here yet: "+strings.Join(k.AbsentTaps, ", "))
@@ -75,6 +75,20 @@ func (a *app) showKernel(t table, k agent.KernelStatus) {
 	for _, e := range slices.Concat(k.Errors, k.Problems) {
 		t.row("", e)
 	}
+}
+
+func prefixes(n int) string {
+	if n == 1 {
+		return "1 prefix"
+	}
+	return fmt.Sprintf("%d prefixes", n)
+}
+
+func (a *app) ago(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return a.since(t) + " ago"
 }
 
 // since is a time span for people: two units at most.

@@ -46,6 +46,14 @@ func anys[T any](list []T) []any {
 	return cells
 }
 
+// count writes a number of things.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // joined writes values with commas between.
 func joined[T any](list []T) string {
 	texts := make([]string, len(list))

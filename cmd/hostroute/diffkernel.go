@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hostroute/hostroute/internal/config"
+	"github.com/hostroute/hostroute/projector"
+	"github.com/hostroute/hostroute/vrf"
+	"github.com/hostroute/hostroute/vrf/kernel"
+)
+
+// difference is what keeps this host's kernel from being what the log says, as
+// --json shows it.
+type difference struct {
+	Operations []string `json:"operations"` // that would end it
+	Absent     []string `json:"absent"`     // links that aren't on this host
+	Problems   []string `json:"problems"`
+}
+
+func (d *difference) any() bool { return len(d.Operations)+len(d.Absent)+len(d.Problems) > 0 }
+
+// diffKernel compares the kernel with what a hypervisor must serve, learned
+// routes apart. It changes nothing.
+func diffKernel(ctx context.Context, cfg *config.Config, host projector.Host) (*difference, error) {
+	desired := vrf.Host{Taps: host.Taps}
+	for _, v := range cfg.VRFs {
+		desired.VRFs = append(desired.VRFs, vrf.VRF{Name: v.Name, Table: v.Table})
+	}
+	for _, u := range cfg.Uplinks {
+		desired.Uplinks = append(desired.Uplinks, vrf.Uplink{Name: u.Interface, VRF: u.VRF, Plane: u.Plane, Addresses: u.Addresses})
+	}
+	k := kernel.New(kernel.Options{})
+	defer k.Close()
+	actual, err := k.Read(ctx, desired)
+	if err != nil {
+		return nil, fmt.Errorf("reading the kernel's state: %w", err)
+	}
+	plan := vrf.Plan(desired, actual, vrf.Options{Sweep: true})
+	d := &difference{Operations: []string{}, Absent: append([]string{}, plan.Waiting...), Problems: []string{}}
+	for _, op := range plan.Ops {
+		d.Operations = append(d.Operations, op.String())
+	}
+	for _, p := range plan.Problems {
+		d.Problems = append(d.Problems, p.Error())
+	}
+	return d, nil
+}
+
+// tellDifference words a comparison with the kernel.
+func (a *app) tellDifference(d *difference) error {
+	if !d.any() {
+		_, err := fmt.Fprintln(a.stdout, "\nthe kernel is as the log says")
+		return err
+	}
+	fmt.Fprintln(a.stdout)
+	t := newTable(a.stdout, "KERNEL", "DIFFERENCE")
+	for _, op := range d.Operations {
+		t.row("needs", op)
+	}
+	for _, link := range d.Absent {
+		t.row("absent", link+" isn't on this host")
+	}
+	for _, p := range d.Problems {
+		t.row("problem", p)
+	}
+	return t.flush()
+}
