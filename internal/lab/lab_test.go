@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -159,6 +160,7 @@ func TestTopology(t *testing.T) {
 	})
 	announceFromHV1(t, l)
 	checkReflected(t, l)
+	checkStream(t, l)
 	checkPlaneFaults(t, l)
 	checkMove(t, l)
 }
@@ -194,6 +196,24 @@ func checkReflected(t *testing.T, l *Lab) {
 		}
 		return l.Ping(ctx, "hv1", l.Topology.Internet6)
 	})
+}
+
+// checkStream pings while nothing happens, so nothing may be lost. Three questions and answers of another ping
+// are the time that it has.
+func checkStream(t *testing.T, l *Lab) {
+	stream, err := l.StartStream("hv1", l.Topology.Internet4, "0.02")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := l.Ping(t.Context(), "hv1", l.Topology.Internet6, "-i", "0.1", "-c", "2"); err != nil {
+			t.Error(err)
+		}
+	}
+	sent, received, err := stream.Stop()
+	if err != nil || sent < 2 || received < sent {
+		t.Errorf("the stream lost packets: %d sent, %d received, %v", sent, received, err)
+	}
 }
 
 // checkPlaneFaults cuts plane B and silences plane A in turn.
@@ -249,6 +269,24 @@ func checkMove(t *testing.T, l *Lab) {
 	}
 	if err := l.MoveGuest(ctx, "vm9", "hv3"); err == nil {
 		t.Error("moving a guest that is not there: no error")
+	}
+}
+
+func TestUpLeavesNothingWhenItFails(t *testing.T) {
+	testenv.RequireRoot(t)
+	topology := Reference()
+	topology.Prefix = fmt.Sprintf("hrf%d-", os.Getpid())
+	topology.Guests[3].Hypervisor = "hv9"
+	dir := filepath.Join(t.TempDir(), "lab")
+	_, err := Up(t.Context(), topology, dir)
+	if err == nil || !strings.Contains(err.Error(), "building guest vm4") || !strings.Contains(err.Error(), topology.Prefix+"hv9") {
+		t.Errorf("a guest on a hypervisor that is not there: %v, want an error that names both", err)
+	}
+	if left, err := namespaces(t.Context(), topology.Prefix); err != nil || len(left) > 0 {
+		t.Errorf("namespaces left: %v, %v", left, err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the lab's directory is left: %v", err)
 	}
 }
 
