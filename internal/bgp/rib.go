@@ -68,6 +68,9 @@ func NewRIB(c Config) *RIB {
 	return r
 }
 
+// AddLocal names another address of ours, before any path through it arrives.
+func (r *RIB) AddLocal(a netip.Addr) { r.attrs.local[a.Unmap()] = true }
+
 // Update applies a message of a session.
 func (r *RIB) Update(source int, u *Update) {
 	for _, s := range u.unreach {

@@ -18,6 +18,7 @@ const (
 	DefaultConnectRetry = 2 * time.Second
 	DefaultRestartTime  = 120 * time.Second
 	DefaultStaleTime    = 120 * time.Second
+	DefaultDeferral     = 5 * time.Second
 	DefaultSyncDeadline = 30 * time.Second
 )
 
@@ -38,6 +39,12 @@ type Config struct {
 	// StaleTime is how long we wait, in a session that came back, for the
 	// End-of-RIB before we forget the paths of the session before.
 	StaleTime time.Duration
+	// Deferral is how long a Speaker that is Restarting waits for the
+	// End-of-RIB of all peers of a VRF before it writes any route of that VRF
+	// (RFC 4724 section 4.1). Until then the routes of the previous run serve,
+	// which have the next hops of all planes, and not just of the first one
+	// that was heard of.
+	Deferral time.Duration
 	// SyncDeadline is how long Synced waits for the peers.
 	SyncDeadline time.Duration
 	// Restarting says that the forwarding state of a previous run is still
@@ -83,7 +90,8 @@ type FIB interface {
 func (c *Config) setDefaults() {
 	for at, def := range map[*time.Duration]time.Duration{
 		&c.HoldTime: DefaultHoldTime, &c.ConnectRetry: DefaultConnectRetry, &c.RestartTime: DefaultRestartTime,
-		&c.StaleTime: DefaultStaleTime, &c.SyncDeadline: DefaultSyncDeadline, &c.openWait: 20 * time.Second,
+		&c.StaleTime: DefaultStaleTime, &c.SyncDeadline: DefaultSyncDeadline, &c.Deferral: DefaultDeferral,
+		&c.openWait: 20 * time.Second,
 	} {
 		if *at == 0 {
 			*at = def

@@ -118,6 +118,7 @@ func (p *peer) setWriter(w *writer, neg *negotiated, conn net.Conn) {
 	p.counters.established.Add(1)
 	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok {
 		p.local = a.AddrPort().Addr().Unmap().WithZone("")
+		p.rib.view(func(r *bgp.RIB) { r.AddLocal(p.local) })
 	}
 }
 

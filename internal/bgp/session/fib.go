@@ -29,6 +29,8 @@ type rib struct {
 	log  *slog.Logger
 	wake chan struct{}
 
+	peers []*peer
+
 	mu      sync.Mutex
 	rib     *bgp.RIB
 	idle    []chan struct{} // closed when nothing is pending
@@ -47,7 +49,7 @@ func newRIB(name string, peers []*peer, log *slog.Logger) *rib {
 			}
 		}
 	}
-	return &rib{vrf: name, log: log.With("vrf", name), wake: make(chan struct{}, 1), rib: bgp.NewRIB(c)}
+	return &rib{vrf: name, peers: peers, log: log.With("vrf", name), wake: make(chan struct{}, 1), rib: bgp.NewRIB(c)}
 }
 
 // update applies a message of a session.
@@ -85,6 +87,22 @@ func (r *rib) view(look func(*bgp.RIB)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	look(r.rib)
+}
+
+// hold waits until every session of the VRF has told everything, or for so
+// long.
+func (r *rib) hold(ctx context.Context, long time.Duration) {
+	over := time.After(long)
+	for _, p := range r.peers {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.delivered:
+		case <-over:
+			r.log.Warn("not all peers told their routes in time, going on", "missing", p.cfg.Name)
+			return
+		}
+	}
 }
 
 // run writes changes until ctx ends. What failed is offered again after a

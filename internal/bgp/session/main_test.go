@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 // inNamespace tells the test process that it has a network namespace of its own.
@@ -16,14 +18,14 @@ const inNamespace = "HOSTROUTE_TEST_NETNS"
 // the process, whatever happens to it.
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
 	}
 	if os.Getenv(inNamespace) != "" {
 		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "setting loopback up: %v: %s", err, out)
 			os.Exit(1)
 		}
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), inNamespace+"=1")

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -212,6 +213,61 @@ func TestRestartBitsSayWhatIsTrue(t *testing.T) {
 		peer.established()
 		if r, f := bits(); r || !f {
 			t.Errorf("last OPEN: R %v, F %v", r, f)
+		}
+	}
+}
+
+func TestARestartedSpeakerWaitsForAllPlanes(t *testing.T) {
+	for _, all := range []bool{true, false} {
+		one, cfg := newScript(t)
+		two, second := newScript(t)
+		cfg.Peers = append(cfg.Peers, second.Peers...)
+		cfg.Peers[0].Uplink, cfg.Peers[1].Uplink = "lo", "lo"
+		cfg.Restarting, cfg.Deferral = true, time.Hour
+		if !all {
+			cfg.Deferral = 100 * time.Millisecond
+		}
+		fib := newMemoryFIB()
+		s := start(t, cfg, fib)
+		v4, v6 := packet.NewEndOfRib(packet.RF_IPv4_UC), packet.NewEndOfRib(packet.RF_IPv6_UC)
+		one.established()
+		one.send(route("198.51.100.0/24"), v4, v6)
+		eventually(t, "the first End-of-RIB", func() bool { return s.Peers()[0].Complete }, func() string { return fmt.Sprint(s.Peers()) })
+		if all {
+			if got := fib.get("public", "198.51.100.0/24"); got != "" {
+				t.Errorf("written before the second plane was heard: %s", got)
+			}
+			two.established()
+			two.send(route("198.51.100.0/24"), v4, v6)
+		}
+		fib.expect(t, "198.51.100.0/24", "100.64.0.2@lo")
+	}
+}
+
+func TestWhichFallsLeaveStalePaths(t *testing.T) {
+	able := restartCapability{able: true, time: time.Minute}
+	notifications := able
+	notifications.notification = true
+	for _, c := range []struct {
+		err     error
+		restart restartCapability
+		want    bool
+	}{
+		{errors.New("the peer closed the connection"), able, true},
+		{errors.New("the peer closed the connection"), restartCapability{}, false},
+		{errors.New("the peer closed the connection"), restartCapability{able: true}, false},
+		{errHold, able, false},
+		{errHold, notifications, true},
+		{&notification{code: 6, subcode: 4}, able, false},
+		{&notification{code: 6, subcode: 4}, notifications, true},
+		{&notification{code: 6, subcode: ceaseHardReset}, notifications, false},
+		{newFault(3, 1, nil, "bad"), able, false},
+		{newFault(3, 1, nil, "bad"), notifications, true},
+		{ErrUplinkDown, notifications, false},
+		{peerDown("BFD says down"), notifications, false},
+	} {
+		if got := keeps(c.err, &negotiated{restart: c.restart}); got != c.want {
+			t.Errorf("%v with %+v: %v", c.err, c.restart, got)
 		}
 	}
 }

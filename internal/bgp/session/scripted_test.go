@@ -54,11 +54,18 @@ func (s *script) accept() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { conn.Close() })
 	s.mu.Lock()
 	s.conn, s.got, s.gone = conn, nil, false
 	s.mu.Unlock()
-	go s.collect(conn)
+	ended := make(chan struct{})
+	go func() {
+		s.collect(conn)
+		close(ended)
+	}()
+	s.t.Cleanup(func() {
+		conn.Close()
+		<-ended
+	})
 }
 
 func (s *script) collect(conn net.Conn) {

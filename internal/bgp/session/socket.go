@@ -29,7 +29,12 @@ func dial(ctx context.Context, p *Peer, timeout time.Duration) (net.Conn, error)
 	if p.Source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.Source, 0))
 	}
-	return d.DialContext(ctx, "tcp", netip.AddrPortFrom(p.Address, p.Port).String())
+	to := netip.AddrPortFrom(p.Address, p.Port)
+	conn, err := d.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, fmt.Errorf("dialling %v: %w", to, bare(err))
+	}
+	return conn, nil
 }
 
 func prepare(fd int, p *Peer) error {

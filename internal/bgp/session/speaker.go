@@ -76,7 +76,12 @@ func (s *Speaker) Run(ctx context.Context) error {
 	writing, end := context.WithCancel(context.Background())
 	defer end()
 	for _, r := range s.ribs {
-		writers.Go(func() { r.run(writing, s.fib) })
+		writers.Go(func() {
+			if s.cfg.Restarting {
+				r.hold(writing, s.cfg.Deferral)
+			}
+			r.run(writing, s.fib)
+		})
 	}
 	for _, p := range s.peers {
 		sessions.Go(func() { p.run(s.ctx) })

@@ -113,7 +113,17 @@ func readError(err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the peer closed the connection")
 	}
-	return fmt.Errorf("reading: %w", err)
+	return fmt.Errorf("reading: %w", bare(err))
+}
+
+// bare is an error of the network without the addresses that package net puts
+// before it: ours has a port that changes, and both are known anyway.
+func bare(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }
 
 // send writes whole messages; a peer that takes nothing for a hold time is
@@ -130,7 +140,7 @@ func send(c net.Conn, hold time.Duration, messages []byte) error {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return errors.New("the peer took nothing for a hold time")
 		}
-		return fmt.Errorf("writing: %w", err)
+		return fmt.Errorf("writing: %w", bare(err))
 	}
 	return nil
 }
