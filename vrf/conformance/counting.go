@@ -12,11 +12,13 @@ type counting struct {
 	writes int
 }
 
+// WriteNextHops counts and passes on.
 func (c *counting) WriteNextHops(ctx context.Context, ops []vrf.NextHopOp, failed func(int, error)) error {
 	c.writes += len(ops)
 	return c.Dataplane.WriteNextHops(ctx, ops, failed)
 }
 
+// WriteRoutes counts and passes on.
 func (c *counting) WriteRoutes(ctx context.Context, writes []vrf.RouteWrite, failed func(int, error)) error {
 	c.writes += len(writes)
 	return c.Dataplane.WriteRoutes(ctx, writes, failed)

@@ -16,6 +16,13 @@ func u32(b []byte) uint32 {
 	return binary.NativeEndian.Uint32(b)
 }
 
+func u8(b []byte) byte {
+	if len(b) == 0 {
+		return 0
+	}
+	return b[0]
+}
+
 func addr(b []byte) netip.Addr {
 	a, _ := netip.AddrFromSlice(b)
 	return a
@@ -136,9 +143,7 @@ func parseAddress(payload []byte) (a parsedAddress, ok bool) {
 		case unix.IFA_FLAGS:
 			flags = u32(data)
 		case ifaProto:
-			if len(data) == 1 {
-				a.Protocol = data[0]
-			}
+			a.Protocol = u8(data)
 		}
 	})
 	if !local.IsValid() {
@@ -166,9 +171,9 @@ func parseRule(payload []byte) (r vrf.Rule, ok bool) {
 		case unix.FRA_TABLE:
 			r.Table = u32(data)
 		case fraProtocol:
-			r.Protocol = data[0]
+			r.Protocol = u8(data)
 		case fraL3MDev:
-			r.L3MDev = data[0] == 1
+			r.L3MDev = u8(data) == 1
 		case unix.FRA_SUPPRESS_PREFIXLEN, unix.FRA_SUPPRESS_IFGROUP:
 			plain = plain && int32(u32(data)) == -1
 		case unix.FRA_UNSPEC, unix.FRA_PAD:

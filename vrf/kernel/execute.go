@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -14,7 +15,7 @@ import (
 )
 
 // Execute carries out a plan. What fails is reported as *vrf.OpError, joined,
-// and stops only what depends on it.
+// and stops only what depends on it; the lack of permission stops everything.
 func (k *Kernel) Execute(ctx context.Context, ops []vrf.Op) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -25,13 +26,24 @@ func (k *Kernel) Execute(ctx context.Context, ops []vrf.Op) error {
 		return err
 	}
 	e := executor{Kernel: k, ports: map[string]int{}}
-	return vrf.Run(ctx, ops, func(op vrf.Op) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var denied error
+	err := vrf.Run(ctx, ops, func(op vrf.Op) error {
 		err := e.do(op)
 		if err == nil {
 			k.book(op)
 		}
+		if errors.Is(err, os.ErrPermission) {
+			denied = &vrf.OpError{Op: op, Err: explain(op, err)}
+			cancel() // everything else would say the same
+		}
 		return explain(op, err)
 	})
+	if denied != nil {
+		return denied
+	}
+	return err
 }
 
 // executor is one execution. It remembers the indexes of links.
