@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -13,10 +14,14 @@ import (
 
 func (a *app) agentCommand() *cobra.Command {
 	var path string
-	var debug, check, dump bool
+	var debug, check, dump, reference bool
 	c := a.command("agent", "Serve this hypervisor: keep kernel and BGP as the log wants them",
 		"hostroute agent --config /etc/hostroute/hostroute.yaml",
 		func(ctx context.Context, _ []string) error {
+			if reference {
+				_, err := io.WriteString(a.stdout, config.Reference())
+				return err
+			}
 			cfg, err := loadAgent(path)
 			switch {
 			case err != nil && check:
@@ -39,6 +44,7 @@ func (a *app) agentCommand() *cobra.Command {
 	configFlags(c, &path, &debug)
 	c.Flags().BoolVar(&check, "check", false, "check the configuration and end")
 	c.Flags().BoolVar(&dump, "dump", false, "print the configuration in effect, with defaults and passwords, and end")
+	c.Flags().BoolVar(&reference, "reference", false, "print a configuration that explains every key, and end")
 	return c
 }
 

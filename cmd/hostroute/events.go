@@ -90,7 +90,7 @@ func (a *app) listEvents(ctx context.Context, f log.Filter, follow bool) error {
 // words says what happened and who said so.
 func words(e log.Entry) string {
 	if e.Err != nil {
-		return fmt.Sprintf("UNREADABLE %s on %s: %v", e.Type, e.Subject, e.Err)
+		return fmt.Sprintf("UNREADABLE %s on %s: %v", orDefault(e.Type, "message"), e.Subject, e.Err)
 	}
 	text := sentence(e.Event.Data)
 	if e.Source != "" {

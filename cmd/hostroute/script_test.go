@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -28,6 +30,7 @@ func TestMain(m *testing.M) {
 // real binary, a process of its own, and further
 //
 //	log              serves a real log for this script and sets HOSTROUTE_LOG
+//	poison SUBJECT   puts nonsense into the log, past the log service
 //	answer SOCKET    answers on a unix socket with the script's files status.json,
 //	                 routes.json, peers.json and guests.json, in place of an agent
 //	status N CMD…    runs a command and wants this exit code
@@ -47,7 +50,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"log": serveLog, "answer": answer, "status": status, "await": await, "expand": expand,
+			"log": serveLog, "answer": answer, "status": status, "await": await, "expand": expand, "poison": poison,
 		},
 	})
 }
@@ -88,6 +91,16 @@ func serveLog(ts *testscript.TestScript, _ bool, _ []string) {
 		ts.Fatalf("log serve ended with %d:\n%s", code, seen)
 	}
 	ts.Setenv("HOSTROUTE_LOG", "nats://"+listen)
+}
+
+func poison(ts *testscript.TestScript, _ bool, args []string) {
+	nc, err := nats.Connect(ts.Getenv("HOSTROUTE_LOG"))
+	ts.Check(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	ts.Check(err)
+	_, err = js.Publish(context.Background(), args[0], []byte("nonsense"))
+	ts.Check(err)
 }
 
 // watch is a writer that notices a text.

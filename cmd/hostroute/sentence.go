@@ -41,7 +41,7 @@ func sentence(data events.Data) string {
 	case *events.IPReleased:
 		return fmt.Sprintf("%s released%s%s", claim(d.Prefix), from(d.VM), detail("", "", d.VRF))
 	}
-	return fmt.Sprintf("%s", data.Type())
+	return string(data.Type())
 }
 
 func claim(p events.Prefix) string {
