@@ -86,6 +86,7 @@ func hasNot(word string) func(string) bool {
 
 func TestBIRDRoutesBothWays(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
+	t.Parallel()
 	b := startBIRD(t, newRouter(t), "direct; ttl security on;")
 	fib := newMemoryFIB()
 	s := start(t, b.router.config(), fib)
@@ -129,6 +130,7 @@ func TestBIRDRoutesBothWays(t *testing.T) {
 
 func TestBIRDRefreshesBothWays(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
+	t.Parallel()
 	b := startBIRD(t, newRouter(t), "direct; ttl security on;")
 	fib := newMemoryFIB()
 	s := start(t, b.router.config(), fib)
@@ -152,6 +154,7 @@ func TestBIRDRefreshesBothWays(t *testing.T) {
 // link-local address, with and without an IPv4 address on the uplink.
 func TestIPv6Transport(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
+	t.Parallel()
 	for name, link := range map[string]bool{"global": false, "link-local": true} {
 		t.Run(name, func(t *testing.T) {
 			b := startBIRD(t, newRouter(t), "direct; ttl security on;")

@@ -16,6 +16,7 @@ import (
 
 func TestGTSMRefusesALowTTL(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
+	t.Parallel()
 	b := startBIRD(t, newRouter(t), "multihop 5; ttl security off;")
 	cfg := b.router.config(func(c *Config, _ *Peer) { c.HoldTime, c.openWait = 3*time.Second, time.Second })
 	fib := newMemoryFIB()
@@ -37,6 +38,7 @@ func TestGTSMRefusesALowTTL(t *testing.T) {
 
 func TestPasswords(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
+	t.Parallel()
 	b := startBIRD(t, newRouter(t), `direct; ttl security on; password "s3cret";`)
 	cfg := b.router.config(func(_ *Config, p *Peer) { p.Password = "s3cret" })
 	awaitState(t, start(t, cfg, newMemoryFIB()), 0, Established)
@@ -44,6 +46,7 @@ func TestPasswords(t *testing.T) {
 
 func TestAWrongASIsReportedInWords(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
+	t.Parallel()
 	b := startBIRD(t, newRouter(t), "direct; ttl security on;")
 	ours := b.router.config(func(_ *Config, p *Peer) { p.AS = 65001 })
 	awaitError(t, start(t, ours, newMemoryFIB()), 0, "the peer is AS 65000, configured is AS 65001")
@@ -53,6 +56,7 @@ func TestAWrongASIsReportedInWords(t *testing.T) {
 
 func TestAnEBGPPeerSeesOurAS(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
+	t.Parallel()
 	b := startBIRD(t, newRouter(t), "direct; ttl security on;")
 	writeFile(t, b.dir+"/bird.conf", strings.NewReplacer("as 65000;\n\tpassive", "as 4200000001;\n\tpassive", "rr client; rr cluster id 10.0.0.99;", "").Replace(b.text))
 	b.ctl("configure")
@@ -67,6 +71,7 @@ func TestAnEBGPPeerSeesOurAS(t *testing.T) {
 }
 
 func TestASilentPeerFalls(t *testing.T) {
+	t.Parallel()
 	peer, cfg := newScript(t)
 	cfg.HoldTime = 3 * time.Second
 	fib := newMemoryFIB()
@@ -93,6 +98,7 @@ func TestASilentPeerFalls(t *testing.T) {
 
 func TestAnUplinkThatLosesItsCarrier(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
+	t.Parallel()
 	b := startBIRD(t, newRouter(t), "direct; ttl security on;")
 	fib := newMemoryFIB()
 	s := start(t, b.router.config(), fib)
@@ -112,6 +118,7 @@ func TestAnUplinkThatLosesItsCarrier(t *testing.T) {
 
 func TestAnUplinkThatIsNotThere(t *testing.T) {
 	needNamespace(t)
+	t.Parallel()
 	_, cfg := newScript(t)
 	cfg.Peers[0].Uplink = "hrb-none"
 	awaitError(t, start(t, cfg, newMemoryFIB()), 0, "binding to uplink hrb-none: no such device")
@@ -119,6 +126,7 @@ func TestAnUplinkThatIsNotThere(t *testing.T) {
 
 func TestTwoPlanesGiveTwoNextHops(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
+	t.Parallel()
 	a, b := startBIRD(t, newRouter(t), "direct; ttl security on;"), startBIRD(t, newRouter(t), "direct; ttl security on;")
 	cfg := a.router.config()
 	second := b.router.peer()

@@ -85,6 +85,7 @@ func (f *frr) expect(command string, ok func(string) bool) {
 
 func TestFRRRoutesBothWays(t *testing.T) {
 	needNamespace(t, "vtysh")
+	t.Parallel()
 	r := newRouter(t)
 	f := startFRR(t, r)
 	fib := newMemoryFIB()
@@ -104,6 +105,7 @@ func TestFRRRoutesBothWays(t *testing.T) {
 // third one must hear of both (add-path), and neither of itself.
 func TestAnycastThroughFRR(t *testing.T) {
 	needNamespace(t, "vtysh")
+	t.Parallel()
 	r := newRouter(t)
 	f := startFRR(t, r)
 	hypervisor := func(host int) (*Speaker, *memoryFIB) {

@@ -95,6 +95,7 @@ func (g *gobgp) expect(command string, ok func(string) bool) {
 
 func TestGoBGPRoutesBothWays(t *testing.T) {
 	needNamespace(t, "go")
+	t.Parallel()
 	r := newRouter(t)
 	g := startGoBGP(t, r)
 	g.ctl("global rib add 198.51.100.0/24 nexthop " + r.v4(2))

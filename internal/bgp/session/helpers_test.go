@@ -23,7 +23,7 @@ import (
 )
 
 // eventuallyWithin is how long a condition may take on a busy machine.
-const eventuallyWithin = 20 * time.Second
+const eventuallyWithin = 40 * time.Second
 
 // eventually waits for a condition; describe says what is the case instead.
 func eventually(t *testing.T, what string, ok func() bool, describe func() string) {

@@ -73,6 +73,7 @@ func restarts(t *testing.T, cfg Config, awaitRoute func(), present func() bool, 
 
 func TestBIRDKeepsOurRoutesOverARestart(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
+	t.Parallel()
 	b := startBIRD(t, newRouter(t), "direct; ttl security on;")
 	const show = "show route all for 203.0.113.1"
 	present := func() bool { return strings.Contains(b.ctl(show), "BGP.next_hop: "+b.v4(1)) }
@@ -84,6 +85,7 @@ func TestBIRDKeepsOurRoutesOverARestart(t *testing.T) {
 
 func TestFRRKeepsOurRoutesOverARestart(t *testing.T) {
 	needNamespace(t, "vtysh")
+	t.Parallel()
 	r := newRouter(t)
 	f := startFRR(t, r)
 	const show = "show bgp ipv4 unicast 203.0.113.1/32"
@@ -95,6 +97,7 @@ func TestFRRKeepsOurRoutesOverARestart(t *testing.T) {
 
 func TestOurRoutesOutliveARestartOfBIRD(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
+	t.Parallel()
 	b := startBIRD(t, newRouter(t), "direct; ttl security on;")
 	fib := newMemoryFIB()
 	s := start(t, b.router.config(), fib)
@@ -123,6 +126,7 @@ func TestOurRoutesOutliveARestartOfBIRD(t *testing.T) {
 }
 
 func TestStalePathsEndWithTheRestartTime(t *testing.T) {
+	t.Parallel()
 	peer, cfg := newScript(t)
 	fib := newMemoryFIB()
 	s := start(t, cfg, fib)
@@ -143,6 +147,7 @@ func TestStalePathsEndWithTheRestartTime(t *testing.T) {
 // back: that it kept its forwarding state, that it lost it, or nothing for as
 // long as we wait for its End-of-RIB.
 func TestStalePathsAfterTheSessionIsBack(t *testing.T) {
+	t.Parallel()
 	capability := func(forwarding bool) packet.ParameterCapabilityInterface {
 		return packet.NewCapGracefulRestart(forwarding, false, 60,
 			[]*packet.CapGracefulRestartTuple{packet.NewCapGracefulRestartTuple(packet.RF_IPv4_UC, forwarding)})
@@ -179,6 +184,7 @@ func TestStalePathsAfterTheSessionIsBack(t *testing.T) {
 }
 
 func TestRestartBitsSayWhatIsTrue(t *testing.T) {
+	t.Parallel()
 	for _, restarting := range []bool{false, true} {
 		peer, cfg := newScript(t)
 		cfg.Restarting = restarting
