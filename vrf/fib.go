@@ -67,7 +67,11 @@ func NewFIB(plane Dataplane, vrfs []VRF, uplinks []Uplink) *FIB {
 
 // Apply brings changes of a VRF's learned routes into the kernel. What the
 // kernel has already is not written. A change that can't be done is reported
-// and leaves the others alone; Repair tries again what the kernel refused.
+// and leaves the others alone, and the route as it was; Repair tries again what
+// the kernel refused. If the context ends, Apply stops between batches, and the
+// changes not reached are the caller's to send again. Nothing else of the FIB
+// goes on meanwhile, the reaction to a lost plane included, so hand over some
+// thousand changes at a time rather than millions.
 func (f *FIB) Apply(ctx context.Context, vrf string, changes []Change) error {
 	v, err := f.vrf(ctx, vrf)
 	if err != nil {

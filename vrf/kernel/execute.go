@@ -217,11 +217,6 @@ func neighbour(port int, a netip.Addr, mac net.HardwareAddr) *netlink.Neigh {
 	}
 }
 
-func fromIP(ip net.IP) (netip.Addr, bool) {
-	a, ok := netip.AddrFromSlice(ip)
-	return a.Unmap(), ok
-}
-
 // ignore drops errors that mean that it is done already.
 func ignore(err error, harmless ...error) error {
 	for _, h := range harmless {
