@@ -33,7 +33,7 @@ func (a *app) showStatus(s agent.Status) error {
 	}
 	t.row("agent", fmt.Sprintf("%s, up %s", s.Version, a.since(s.Started)))
 	a.showLog(t, s.Log)
-	a.showKernel(t, s.Kernel)
+	a.showKernel(t, s)
 	t.row("bgp", fmt.Sprintf("%d of %d sessions established, %s announced", s.BGP.Established, s.BGP.Configured, prefixes(s.BGP.Announced)))
 	t.row("guests", fmt.Sprintf("%d at home, %d being prepared, %d forwarded", s.Guests.Home, s.Guests.Preparing, s.Guests.Forwarding))
 	return t.flush()
@@ -64,7 +64,8 @@ func (a *app) showLog(t table, l agent.LogStatus) {
 	}
 }
 
-func (a *app) showKernel(t table, k agent.KernelStatus) {
+func (a *app) showKernel(t table, s agent.Status) {
+	k := s.Kernel
 	t.row("kernel", fmt.Sprintf("compared %s, %s so far", a.ago(k.Applied), count(int(k.Operations), "operation")))
 	for _, vrf := range slices.Sorted(maps.Keys(k.Learned)) {
 		t.row("", fmt.Sprintf("%s in VRF %s", count(k.Learned[vrf], "learned route"), vrf))
@@ -73,7 +74,9 @@ func (a *app) showKernel(t table, k agent.KernelStatus) {
 		t.row("", "taps that are not here yet: "+strings.Join(k.AbsentTaps, ", "))
 	}
 	for _, e := range slices.Concat(k.Errors, k.Problems) {
-		t.row("", e)
+		if !slices.ContainsFunc(s.Problems, func(p string) bool { return strings.Contains(p, e) }) {
+			t.row("", e)
+		}
 	}
 }
 

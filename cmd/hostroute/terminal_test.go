@@ -11,8 +11,10 @@ import (
 // in a file.
 func TestTerminal(t *testing.T) {
 	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
+	if err != nil && os.Getenv("CI") != "true" {
 		t.Skipf("this machine has no pseudo-terminals: %v", err)
+	} else if err != nil {
+		t.Fatalf("must run here: %v", err)
 	}
 	defer pty.Close()
 	if !isTerminal(pty) {
