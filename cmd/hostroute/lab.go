@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hostroute/hostroute/internal/lab/labcmd"
+	"github.com/hostroute/hostroute/internal/lab/scenario"
 	"github.com/hostroute/hostroute/internal/lab/scenarios"
 )
 
@@ -24,3 +25,7 @@ func ranForUser(err error) (int, bool) {
 	}
 	return 0, false
 }
+
+// scenarioFailed tells a scenario that found something from one that could not
+// run.
+func scenarioFailed(err error) bool { return errors.Is(err, scenario.ErrFailed) }

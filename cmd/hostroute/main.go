@@ -61,7 +61,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return code
 	}
 	var f found
-	isFound := errors.As(err, &f)
+	isFound := errors.As(err, &f) || scenarioFailed(err)
 	if text := strings.TrimSpace(err.Error()); text != "" {
 		fmt.Fprintf(a.stderr, "hostroute: %s\n", text)
 	}
