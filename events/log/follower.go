@@ -190,6 +190,9 @@ func (f *Follower) loop(ctx context.Context, live <-chan *nats.Msg, connection <
 			}
 		case <-due.C:
 			next, err := f.catchUp(ctx)
+			if errors.Is(err, nats.ErrConnectionClosed) {
+				return fmt.Errorf("following the log: %w", err)
+			}
 			if err != nil {
 				next = jitter(backoff, 2)
 				backoff = min(2*backoff, lastBackoff)

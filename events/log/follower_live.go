@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -40,7 +41,7 @@ func (f *Follower) handle(m *nats.Msg) (gap bool) {
 		f.status.Gaps++
 		f.log.Info("a live message was missed", "sequence", r.Sequence, "reason", err)
 	}
-	f.status.InSync = false
+	f.status.InSync, f.status.Since = false, time.Time{}
 	return true
 }
 
