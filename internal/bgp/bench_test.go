@@ -28,7 +28,7 @@ func fullTable(f Family, prefixes, plane int, addPath bool) [][]byte {
 				list = binary.BigEndian.AppendUint32(append(list, 32), 0x0a000000+uint32(i))
 			} else {
 				list = append(list, 128, 0x20, 1, 0x0d, 0xb8)
-				list = binary.BigEndian.AppendUint64(append(list, 0, 0, 0, byte(plane)&0), uint64(i))
+				list = binary.BigEndian.AppendUint64(append(list, 0, 0, 0, 0), uint64(i))
 			}
 		}
 		if f == IPv4 {

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -22,6 +24,37 @@ type style struct {
 	as   uint32
 	ebgp bool
 	as4  bool
+}
+
+// difference builds the UPDATEs that lead from what a peer was told of a family
+// to what it is to know. What it gains is told before what it loses, so that an
+// address that becomes part of another prefix is never without a route.
+func (s style) difference(f bgp.Family, told, want map[netip.Prefix]outgoing, all bool) (b []byte, err error) {
+	groups := map[outgoing][]netip.Prefix{}
+	for p, o := range want {
+		if old, ok := told[p]; all || !ok || old != o {
+			groups[o] = append(groups[o], p)
+		}
+	}
+	var gone []netip.Prefix
+	for p := range told {
+		if _, ok := want[p]; !ok {
+			gone = append(gone, p)
+		}
+	}
+	for _, o := range slices.SortedFunc(maps.Keys(groups), compareOutgoing) {
+		list := groups[o]
+		slices.SortFunc(list, netip.Prefix.Compare)
+		if b, err = s.announce(b, f, o, list); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(gone, netip.Prefix.Compare)
+	return withdraw(b, f, gone)
+}
+
+func compareOutgoing(a, b outgoing) int {
+	return cmp.Or(cmp.Compare(b.preference, a.preference), cmp.Compare(a.communities, b.communities))
 }
 
 // withdraw builds UPDATEs that withdraw prefixes of one family.

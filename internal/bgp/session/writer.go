@@ -1,12 +1,9 @@
 package session
 
 import (
-	"cmp"
 	"context"
-	"maps"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -135,34 +132,12 @@ func (w *writer) end() error {
 	return nil
 }
 
-// tell brings one family of what the peer was told to what it is to know.
-// Whatever it has is told first, then what it loses, so that an address that
-// becomes part of another prefix is never without a route.
+// tell brings one family of what the peer was told to what it is to know; all
+// has it told again what it knows.
 func (w *writer) tell(f bgp.Family, set map[netip.Prefix]bgp.Announcement, all bool) error {
 	want := w.wanted(f, set)
-	groups := map[outgoing][]netip.Prefix{}
-	for p, o := range want {
-		if old, ok := w.told[f][p]; all || !ok || old != o {
-			groups[o] = append(groups[o], p)
-		}
-	}
-	var gone []netip.Prefix
-	for p := range w.told[f] {
-		if _, ok := want[p]; !ok {
-			gone = append(gone, p)
-		}
-	}
-	var b []byte
-	var err error
-	for _, o := range slices.SortedFunc(maps.Keys(groups), compareOutgoing) {
-		list := groups[o]
-		slices.SortFunc(list, netip.Prefix.Compare)
-		if b, err = w.style.announce(b, f, o, list); err != nil {
-			return err
-		}
-	}
-	slices.SortFunc(gone, netip.Prefix.Compare)
-	if b, err = withdraw(b, f, gone); err != nil || len(b) == 0 {
+	b, err := w.style.difference(f, w.told[f], want, all)
+	if err != nil || len(b) == 0 {
 		return err
 	}
 	w.p.counters.updatesOut.Add(1)
@@ -186,10 +161,6 @@ func (w *writer) wanted(f bgp.Family, set map[netip.Prefix]bgp.Announcement) map
 		}
 	}
 	return want
-}
-
-func compareOutgoing(a, b outgoing) int {
-	return cmp.Or(cmp.Compare(b.preference, a.preference), cmp.Compare(a.communities, b.communities))
 }
 
 // farewell withdraws everything and says that it is for good: a plain Cease
