@@ -13,6 +13,9 @@
 //     other route.
 //   - No End-of-RIB is sent before the first Announce, so that peers which keep
 //     the routes of a previous run for us (RFC 4724) never drop them early.
+//   - A Speaker that was restarted writes nothing of a VRF before every session
+//     of it has told its routes, or a few seconds have passed: until then the
+//     routes of the previous run serve.
 //   - A malformed message costs what RFC 7606 says and never more than its
 //     session; a panic in the codec counts as one.
 //   - Only packets from the link are taken (GTSM, RFC 5082), through the uplink
@@ -53,8 +56,10 @@
 // # How it is tested
 //
 // Against BIRD 2, FRR and GoBGP in network namespaces of their own, and
-// against a scripted peer that sends what no good peer would. The tests need
-// root, and fail for lack of it where CI=true.
+// against a scripted peer that sends what no good peer would; any bytes as a
+// stream of messages and as an OPEN (fuzzing); announcements from any set to
+// any other (property). The tests need root, and fail for lack of it where
+// CI=true. GoBGP is built from a module of its own in testdata.
 //
 // # Known limits
 //

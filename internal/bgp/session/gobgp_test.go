@@ -60,7 +60,7 @@ var buildGoBGP = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "github.com/osrg/gobgp/v3/cmd/gobgpd", "github.com/osrg/gobgp/v3/cmd/gobgp")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", dir+"/", "github.com/osrg/gobgp/v3/cmd/gobgpd", "github.com/osrg/gobgp/v3/cmd/gobgp")
 	cmd.Dir = filepath.Join("testdata", "gobgp")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -1,3 +1,5 @@
+// The GoBGP daemon and its command line, which the tests run as a peer. They
+// are a module of their own so that what they need is nothing that we need.
 module gobgp.test
 
 go 1.26.0
