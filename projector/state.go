@@ -142,6 +142,9 @@ func (s *State) Guests() []*Guest { return existing[*Guest](s, "hr.vm.") }
 // Networks lists the networks, sorted by name.
 func (s *State) Networks() []*Network { return existing[*Network](s, "hr.net.") }
 
+// Hypervisors lists the hypervisors, sorted by name.
+func (s *State) Hypervisors() []*Hypervisor { return existing[*Hypervisor](s, "hr.hv.") }
+
 // live is nil for a register that isn't there or has ended.
 func live[T interface {
 	comparable

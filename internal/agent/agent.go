@@ -108,6 +108,10 @@ func (a *Agent) speak(ctx context.Context) error {
 		return nil
 	case <-a.apply.applied:
 	}
+	if len(a.cfg.BGP.Reflectors) == 0 { // a hypervisor alone
+		a.sweep(ctx)
+		return nil
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.speaker.Run(ctx) })
 	group.Go(func() error {

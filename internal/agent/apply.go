@@ -80,15 +80,21 @@ func (a *applier) Wake() {
 // Run works until the context ends.
 func (a *applier) Run(ctx context.Context) error {
 	first := a.applied
+	var complaint string // the error that was logged last: it is said once
 	for {
 		wait := resyncInterval
 		inSync, err := a.round(ctx)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return nil
-		case err != nil:
-			a.log.Warn("applying the desired state", "err", err)
+		}
+		if err == nil {
+			complaint = ""
+		} else {
 			wait = retryInterval
+			if err.Error() != complaint {
+				complaint = err.Error()
+				a.log.Warn("applying the desired state; trying again until it succeeds", "err", err)
+			}
 		}
 		if inSync && first != nil {
 			close(first)

@@ -45,12 +45,7 @@ func (l *Lab) makeNamespaces(ctx context.Context) error {
 		if l.isSwitch(node) {
 			settings = []string{"net.ipv6.conf.default.disable_ipv6=1", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0", "net.bridge.bridge-nf-call-arptables=0"}
 		}
-		if err := sysctl(ctx, l.Topology.Namespace(node), settings...); err != nil {
-			return err
-		}
-		lo := batch{}
-		lo.add("link set lo up")
-		if err := lo.run(ctx, l.Topology.Namespace(node)); err != nil {
+		if err := sysctl(l.Topology.Namespace(node), settings...); err != nil {
 			return err
 		}
 	}
@@ -80,6 +75,7 @@ func (l *Lab) wire(b *batch, bridge string, ports []port) {
 
 func (l *Lab) makePlane(ctx context.Context, p Plane) error {
 	var fabric, reflector batch
+	reflector.add("link set lo up")
 	for _, s := range p.Segments {
 		l.wire(&fabric, s.VRF, l.segmentPorts(p, s))
 		reflector.add("addr add %s dev %s", s.address4(reflectorHost), s.VRF)
@@ -121,6 +117,7 @@ func (l *Lab) makeManagement(ctx context.Context) error {
 	}
 	for _, p := range ports {
 		var host batch
+		host.add("link set lo up")
 		host.add("addr add %s/24 dev %s", hosts[p.node], NodeMgmt)
 		host.add("link set %s up", NodeMgmt)
 		if err := host.run(ctx, l.Topology.Namespace(p.node)); err != nil {
@@ -134,6 +131,7 @@ func (l *Lab) makeManagement(ctx context.Context) error {
 // as on the hypervisors.
 func (l *Lab) makeEdge(ctx context.Context) error {
 	var b batch
+	b.add("link set lo up")
 	b.add("addr add %s/32 dev lo", l.Topology.Internet4)
 	b.add("addr add %s/128 dev lo nodad", l.Topology.Internet6)
 	for _, p := range l.Topology.Planes {
@@ -142,16 +140,13 @@ func (l *Lab) makeEdge(ctx context.Context) error {
 				continue
 			}
 			dev := p.Name + "-" + s.VRF
-			// No link-local address: BIRD would add it to its next hops, and a reflector that runs FRR's bgpd
-			// without zebra knows no interface to go with it and drops the route.
-			b.add("link set %s addrgenmode none", dev)
 			b.add("addr add %s dev %s", s.address4(edgeHost), dev)
 			b.add("addr add %s dev %s nodad", s.address6(edgeHost), dev)
 			b.add("link set %s up", dev)
 		}
 	}
 	ns := l.Topology.Namespace(NodeEdge)
-	if err := sysctl(ctx, ns, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
+	if err := sysctl(ns, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
 		"net.ipv4.fib_multipath_hash_policy=1", "net.ipv6.fib_multipath_hash_policy=1"); err != nil {
 		return err
 	}
@@ -162,6 +157,7 @@ func (l *Lab) makeEdge(ctx context.Context) error {
 // IPv6 an address of its own prefix and the gateway fe80::1. Only the public network has the default route.
 func (l *Lab) makeGuest(ctx context.Context, g Guest) error {
 	var b batch
+	b.add("link set lo up")
 	for _, i := range g.Interfaces {
 		n, err := l.Topology.Network(i.Network)
 		if err != nil {

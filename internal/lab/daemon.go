@@ -143,7 +143,7 @@ func startTime(pid int) (string, error) {
 // killAll ends every process that is in one of the namespaces, the ones that ignore SIGTERM by SIGKILL.
 func killAll(ctx context.Context, names []string) error {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		pids, err := inside(ctx, names)
+		pids, err := inside(names)
 		if err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func killAll(ctx context.Context, names []string) error {
 			_ = syscall.Kill(pid, sig) // gone already is fine
 		}
 		err = Eventually(ctx, "the lab's processes to end", 3*time.Second, func() error {
-			if pids, err = inside(ctx, names); err == nil && len(pids) > 0 {
+			if pids, err = inside(names); err == nil && len(pids) > 0 {
 				err = fmt.Errorf("still there: %v", pids)
 			}
 			return err
@@ -164,21 +164,4 @@ func killAll(ctx context.Context, names []string) error {
 		}
 	}
 	return nil
-}
-
-// inside lists the processes in the namespaces, but for ourselves.
-func inside(ctx context.Context, names []string) ([]int, error) {
-	var pids []int
-	for _, name := range names {
-		out, err := run(ctx, "", "ip", "netns", "pids", name)
-		if err != nil {
-			return nil, fmt.Errorf("listing the processes of %s: %w", name, err)
-		}
-		for _, field := range strings.Fields(out) {
-			if pid, err := strconv.Atoi(field); err == nil && pid != os.Getpid() {
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids, nil
 }

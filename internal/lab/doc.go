@@ -17,7 +17,7 @@
 // it made and says what went wrong. What hostroute is responsible for is left alone: hypervisors get plain
 // interfaces, and no VRF, address, route or sysctl of theirs is touched but for the management network.
 // Down removes everything of ours, also what a crashed or killed run left: it looks at namespaces and the
-// processes in them, not at notes. Nothing here uses the netlink code under test, only ip(8) and sysctl(8).
+// processes in them, not at notes. Nothing here uses the netlink code under test, only ip(8) and files below /proc/sys.
 //
 // # State, goroutines, failure
 //

@@ -46,7 +46,7 @@ func checkDown(t *testing.T, l *Lab) {
 	if err != nil {
 		t.Error(err)
 	}
-	pids, err := inside(ctx, names)
+	pids, err := inside(names)
 	if err != nil {
 		t.Error(err)
 	}
@@ -108,7 +108,6 @@ func announceFromHV1(t *testing.T, l *Lab) {
 		if u.VRF != edgeVRF {
 			continue
 		}
-		b.add("link set %s addrgenmode none", u.Interface)
 		b.add("addr add %s dev %s", u.V4, u.Interface)
 		b.add("addr add %s dev %s nodad", u.V6, u.Interface)
 		b.add("link set %s up", u.Interface)

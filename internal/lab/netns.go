@@ -75,16 +75,6 @@ func namespaces(ctx context.Context, prefix string) ([]string, error) {
 	return names, nil
 }
 
-// sysctl sets keys in a namespace. Keys that the kernel doesn't have are no error: they belong to modules
-// that are not loaded.
-func sysctl(ctx context.Context, namespace string, settings ...string) error {
-	args := append([]string{"netns", "exec", namespace, "sysctl", "-e", "-q", "-w"}, settings...)
-	if _, err := run(ctx, "", "ip", args...); err != nil {
-		return fmt.Errorf("setting sysctls of %s: %w", namespace, err)
-	}
-	return nil
-}
-
 // exitStatus is the status of a program that ran and failed, or -1.
 func exitStatus(err error) int {
 	var exit *exec.ExitError

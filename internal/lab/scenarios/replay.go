@@ -44,6 +44,18 @@ func (w *world) replayEqualsKernel(ctx context.Context) error {
 		}
 		w.story.Check(fmt.Sprintf("replay of the log equals the kernel of %s (%d routes, neighbours and gateways)", h.Name, strings.Count(want, "\n")), same(want, got))
 	}
+	return w.diffKernel(ctx)
+}
+
+// diffKernel has hostroute itself compare the two.
+func (w *world) diffKernel(ctx context.Context) error {
+	for _, h := range w.Topology.Hypervisors {
+		out, err := w.hostroute(ctx, h.Name, "replay", "--hypervisor", h.Name, "--diff-kernel", "--config", w.AgentConfig(h.Name), "--log", w.LogURL(), "--json")
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		w.story.Check("hostroute replay --diff-kernel finds nothing on "+h.Name, err)
+	}
 	return nil
 }
 

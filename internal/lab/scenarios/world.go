@@ -104,7 +104,8 @@ type kernelRoute struct {
 	Via      *struct {
 		Host string `json:"host"`
 	} `json:"via"`
-	NextHops []struct {
+	NextHopID uint32 `json:"nhid"`
+	NextHops  []struct {
 		Dev string `json:"dev"`
 	} `json:"nexthops"`
 }
@@ -123,16 +124,50 @@ func (r kernelRoute) prefix(family int) (netip.Prefix, error) {
 	return netip.ParsePrefix(r.Dst)
 }
 
+// kernelNextHop is a next hop, or a group of them, as ip(8) tells it.
+type kernelNextHop struct {
+	ID    uint32 `json:"id"`
+	Dev   string `json:"dev"`
+	Group []struct {
+		ID uint32 `json:"id"`
+	} `json:"group"`
+}
+
 // devices lists the links that a route leads out of.
-func (r kernelRoute) devices() []string {
-	if len(r.NextHops) == 0 {
-		return []string{r.Dev}
-	}
+func (r kernelRoute) devices(nextHops map[uint32]kernelNextHop) []string {
 	var devs []string
 	for _, h := range r.NextHops {
 		devs = append(devs, h.Dev)
 	}
+	if hop, ok := nextHops[r.NextHopID]; ok {
+		for _, member := range hop.Group {
+			devs = append(devs, nextHops[member.ID].Dev)
+		}
+		if hop.Dev != "" {
+			devs = append(devs, hop.Dev)
+		}
+	}
+	if len(devs) == 0 && r.Dev != "" {
+		devs = append(devs, r.Dev)
+	}
 	return devs
+}
+
+// nextHops reads the next hops of a hypervisor with ip(8).
+func (w *world) nextHops(ctx context.Context, hypervisor string) (map[uint32]kernelNextHop, error) {
+	out, err := w.Exec(ctx, hypervisor, "ip", "-j", "nexthop", "show")
+	if err != nil {
+		return nil, err
+	}
+	var hops []kernelNextHop
+	if err := json.Unmarshal([]byte(out), &hops); err != nil {
+		return nil, fmt.Errorf("reading the next hops of %s: %w", hypervisor, err)
+	}
+	byID := map[uint32]kernelNextHop{}
+	for _, h := range hops {
+		byID[h.ID] = h
+	}
+	return byID, nil
 }
 
 // Metrics of the routes in a VRF table: a guest's own, and learned ones.
