@@ -1,11 +1,9 @@
 package session
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/hostroute/hostroute/internal/bgp"
@@ -55,31 +53,19 @@ const gobgpConfig = `
       send-max = 8
 `
 
-var buildGoBGP = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "hrb-gobgp")
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", dir+"/", "github.com/osrg/gobgp/v3/cmd/gobgpd", "github.com/osrg/gobgp/v3/cmd/gobgp")
-	cmd.Dir = filepath.Join("testdata", "gobgp")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return string(out), err
-	}
-	return dir, nil
-})
-
 func startGoBGP(t *testing.T, r *router) *gobgp {
 	t.Helper()
-	bin, err := buildGoBGP()
-	if err != nil {
-		t.Fatalf("building GoBGP: %v\n%s", err, bin)
+	g := &gobgp{router: r, bin: t.TempDir()}
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", g.bin+"/",
+		"github.com/osrg/gobgp/v3/cmd/gobgpd", "github.com/osrg/gobgp/v3/cmd/gobgp")
+	build.Dir = filepath.Join("testdata", "gobgp")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building GoBGP: %v\n%s", err, out)
 	}
-	g := &gobgp{router: r, bin: bin}
 	text := strings.ReplaceAll(gobgpConfig, "V4", strings.TrimSuffix(r.v4(1), ".1"))
 	writeFile(t, r.dir+"/gobgp.toml", text)
 	// Listeners of its are MPTCP otherwise, and have neither TTL nor MD5.
-	r.daemon("env", "GODEBUG=multipathtcp=0", bin+"/gobgpd", "-f", r.dir+"/gobgp.toml", "--api-hosts", "127.0.0.1:50051", "--pprof-disable")
+	r.daemon("env", "GODEBUG=multipathtcp=0", g.bin+"/gobgpd", "-f", r.dir+"/gobgp.toml", "--api-hosts", "127.0.0.1:50051", "--pprof-disable")
 	eventually(t, "gobgpd", func() bool { return strings.Contains(g.ctl("global"), "10.0.0.4") }, func() string { return g.ctl("global") })
 	return g
 }
