@@ -144,6 +144,7 @@ func (p *peer) handle(kind uint8, body []byte, d *bgp.Decoder, neg *negotiated) 
 	defer recoverInto(&err, "handling a message")
 	switch kind {
 	case packet.BGP_MSG_KEEPALIVE:
+		p.quiet(neg)
 		return nil
 	case packet.BGP_MSG_UPDATE:
 		return p.update(body, d, neg)
@@ -180,6 +181,19 @@ func (p *peer) tolerated(err error) {
 	}
 	text := err.Error()
 	p.counters.lastTolerated.Store(&text)
+}
+
+// quiet takes a KEEPALIVE for the End-of-RIB of a peer that doesn't have it: who
+// finds the time for one has told what it knew, as a rule.
+func (p *peer) quiet(neg *negotiated) {
+	if neg.restart.able || p.counters.complete.Load() {
+		return
+	}
+	for _, f := range bgp.Families {
+		if neg.families[f] {
+			p.endOfRIB(f, neg)
+		}
+	}
 }
 
 // endOfRIB ends what the previous connection left, and notes that the peer has

@@ -229,6 +229,19 @@ func TestSyncedWaitsForTheFIB(t *testing.T) {
 	}
 }
 
+func TestAPeerWithoutEndOfRIBIsDoneWithAKeepalive(t *testing.T) {
+	peer, cfg := newScript(t)
+	cfg.SyncDeadline = time.Hour
+	fib := newMemoryFIB()
+	s := start(t, cfg, fib)
+	peer.established()
+	peer.send(route("198.51.100.0/24"), packet.NewBGPKeepAliveMessage())
+	<-s.Synced()
+	if got := fib.get("public", "198.51.100.0/24"); got != "100.64.0.2@" || !s.Peers()[0].Complete {
+		t.Errorf("route %q, status %+v", got, s.Peers()[0])
+	}
+}
+
 func TestSyncedGivesUpOnAPeerThatIsNotThere(t *testing.T) {
 	_, cfg := newScript(t)
 	cfg.SyncDeadline = time.Millisecond
