@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,6 +95,42 @@ func (g getter) subjects(ctx context.Context, pattern string) ([]string, error) 
 	}
 	slices.Sort(list)
 	return list, nil
+}
+
+// lastUnder finds the last message of each subject under a pattern. The store
+// that answers, a mirror or a replica, may be behind; a witness, the last
+// message of its subject at some time, is therefore read along, and the answer
+// counts only if the witness or a later message of its subject is in it.
+func (l *Ledger) lastUnder(ctx context.Context, stream jetstream.Stream, pattern string, witness raw) ([]raw, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	s := scan{stream: stream, subjects: []string{pattern}, last: true, timeout: l.timeout}
+	if witness.Sequence > 0 && !under(pattern, witness.Subject) {
+		s.subjects = append(s.subjects, witness.Subject)
+	}
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		var list []raw
+		seen := witness.Sequence == 0
+		err := s.run(ctx, func(r raw) error {
+			seen = seen || r.Subject == witness.Subject && r.Sequence >= witness.Sequence
+			if under(pattern, r.Subject) {
+				list = append(list, r)
+			}
+			return nil
+		})
+		if seen || err != nil {
+			return list, err
+		}
+		if err := pause(ctx, wait); err != nil {
+			return nil, fmt.Errorf("waiting for the copies of the log to reach sequence %d: %w", witness.Sequence, err)
+		}
+	}
+}
+
+// under tells whether a subject matches a pattern whose last token is "*".
+func under(pattern, subject string) bool {
+	rest, ok := strings.CutPrefix(subject, strings.TrimSuffix(pattern, "*"))
+	return ok && !strings.Contains(rest, ".")
 }
 
 // stored reads a message that carries its place in the stream in headers, as

@@ -29,7 +29,6 @@ type Ledger struct {
 	ledger  jetstream.Stream
 	feeds   jetstream.Stream
 	get     getter
-	mirror  getter
 	timeout time.Duration
 	retries chan struct{} // held by the one publisher that tries again
 }
@@ -57,7 +56,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 		case migrations.Ledger:
 			l.ledger, l.get = stream, getter{stream: stream, timeout: o.Timeout}
 		case migrations.Feeds:
-			l.feeds, l.mirror = stream, getter{stream: stream, timeout: o.Timeout}
+			l.feeds = stream
 		}
 	}
 	return l, nil

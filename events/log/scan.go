@@ -33,43 +33,48 @@ var errStop = errors.New("stop")
 // become zero: a damaged message is skipped by the server and counted for
 // ever. A fetch that brings nothing within the timeout is the end as well.
 func (s scan) run(ctx context.Context, fn func(raw) error) error {
-	next := s.from
-	for {
-		var err error
-		next, err = s.pass(ctx, next, fn)
+	var target uint64
+	deadline := time.Now().Add(s.timeout)
+	for next := s.from; ; {
+		reached, last, err := s.pass(ctx, next, fn)
+		if target == 0 {
+			target = last
+		}
+		if reached > next {
+			next, deadline = reached, time.Now().Add(s.timeout)
+		}
 		switch {
 		case errors.Is(err, errStop):
 			return nil
-		case err == nil && !s.follow:
-			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case err == nil && !s.follow && (!s.sequential() || target == 0 || next > target || time.Now().After(deadline)):
+			return nil
 		case err != nil && (!s.follow || !transient(err)):
 			return fmt.Errorf("reading stream %s: %w", s.stream.CachedInfo().Config.Name, err)
 		}
-		// The consumer is lost, as after a restart of the server: make
-		// another behind the last message that was read.
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
-		if next == 0 {
-			next = s.from
+		// The consumer is lost, as after a restart of the server, or reads a
+		// replica that is behind: another goes on where this one ended.
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }
 
-// pass reads with one consumer and tells where the next has to begin.
-func (s scan) pass(ctx context.Context, from uint64, fn func(raw) error) (uint64, error) {
+// sequential tells whether the scan must meet every sequence up to the last.
+func (s scan) sequential() bool { return !s.last && len(s.subjects) == 0 && s.since.IsZero() }
+
+// pass reads with one consumer. It tells where the next has to begin, and the
+// last sequence of the stream when it began.
+func (s scan) pass(ctx context.Context, from uint64, fn func(raw) error) (next, target uint64, err error) {
 	info, err := s.info(ctx)
 	if err != nil {
-		return from, err
+		return from, 0, err
 	}
-	target := info.State.LastSeq
+	target = info.State.LastSeq
 	c, err := s.consumer(ctx, from)
 	if err != nil {
-		return from, err
+		return from, target, err
 	}
 	defer s.drop(ctx, c)
 	pending := c.CachedInfo().NumPending
@@ -81,13 +86,13 @@ func (s scan) pass(ctx context.Context, from uint64, fn func(raw) error) (uint64
 		before := from
 		from, pending, err = s.fetch(ctx, c, n, wait, from, fn)
 		if err != nil {
-			return from, err
+			return from, target, err
 		}
 		if !s.follow && (from == before || from > target) {
 			break
 		}
 	}
-	return from, nil
+	return from, target, nil
 }
 
 // fetch reads up to n messages.

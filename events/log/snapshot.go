@@ -5,11 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"hash"
-	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hostroute/hostroute/events"
 )
@@ -76,35 +75,29 @@ func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have snapshotR
 		return end, nil
 	}
 	if registered {
-		if err := l.mirrored(ctx, tickSubject, tick.Sequence); err != nil {
-			return end, err
-		}
 		if err := l.emitReadable(ctx, tick, emit); err != nil {
 			return end, err
 		}
-		s := scan{stream: l.feeds, subjects: []string{events.SubjectFeed(hypervisor, "*")}, last: true, timeout: l.timeout}
-		if err := s.run(ctx, func(r raw) error { return l.emitReadable(ctx, r, emit) }); err != nil {
+		if err := l.emitLast(ctx, l.feeds, events.SubjectFeed(hypervisor, "*"), tick, emit); err != nil {
 			return end, err
 		}
 	}
-	s := scan{stream: l.ledger, subjects: []string{events.SubjectNet("*")}, last: true, timeout: l.timeout}
-	return end, s.run(ctx, func(r raw) error { return l.emitReadable(ctx, r, emit) })
+	return end, l.emitLast(ctx, l.ledger, events.SubjectNet("*"), ticks[events.SubjectNetTick], emit)
 }
 
-// mirrored waits until the mirror has what the ledger has.
-func (l *Ledger) mirrored(ctx context.Context, subject string, sequence uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
-	defer cancel()
-	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		found, err := l.mirror.last(ctx, subject)
-		if err == nil && found[subject].Sequence >= sequence {
-			return nil
-		}
-		if pauseErr := pause(ctx, wait); pauseErr != nil {
-			return fmt.Errorf("waiting for the mirror to reach sequence %d of %s (it has %d): %w",
-				sequence, subject, found[subject].Sequence, pauseErr)
+// emitLast hands on the last messages under a pattern, as they were when the
+// witness was stored or later.
+func (l *Ledger) emitLast(ctx context.Context, stream jetstream.Stream, pattern string, witness raw, emit func(raw) error) error {
+	list, err := l.lastUnder(ctx, stream, pattern, witness)
+	if err != nil {
+		return err
+	}
+	for _, r := range list {
+		if err := l.emitReadable(ctx, r, emit); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // emitReadable hands on a message, unless it says that there is nothing any

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/projector"
 )
@@ -20,8 +22,9 @@ type view struct {
 	looked map[string]bool
 	// whole says that the decision must hold against every other write, and
 	// before is the last sequence of the ledger, from before anything was read.
-	whole  bool
-	before uint64
+	whole   bool
+	before  uint64
+	witness raw // the message there
 }
 
 // errWhole says that a decision needs a view that began with the ledger's last
@@ -34,7 +37,12 @@ func (l *Ledger) newView(ctx context.Context, whole bool) (*view, error) {
 		return v, nil
 	}
 	var err error
-	v.before, err = l.LastSequence(ctx)
+	if v.before, err = l.LastSequence(ctx); err != nil || v.before == 0 {
+		return v, err
+	}
+	v.witness, _, err = l.get.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return l.ledger.GetMsg(ctx, v.before)
+	})
 	return v, err
 }
 
@@ -94,18 +102,15 @@ func (v *view) load(ctx context.Context, subjects []string) error {
 }
 
 func (v *view) loadPattern(ctx context.Context, pattern string) error {
-	var subjects []string
-	s := scan{stream: v.ledger.ledger, subjects: []string{pattern}, last: true, timeout: v.ledger.timeout}
-	err := s.run(ctx, func(r raw) error {
-		v.last[r.Subject], v.looked[r.Subject] = r, true
-		subjects = append(subjects, r.Subject)
-		return nil
-	})
+	list, err := v.ledger.lastUnder(ctx, v.ledger.ledger, pattern, v.witness)
 	if err != nil {
 		return err
 	}
-	for _, s := range subjects {
-		if err := v.put(ctx, s); err != nil {
+	for _, r := range list {
+		v.last[r.Subject], v.looked[r.Subject] = r, true
+	}
+	for _, r := range list {
+		if err := v.put(ctx, r.Subject); err != nil {
 			return err
 		}
 	}
