@@ -40,7 +40,24 @@ func TestPasswords(t *testing.T) {
 	needNamespace(t, "bird", "birdc")
 	t.Parallel()
 	b := startBIRD(t, newRouter(t), `direct; ttl security on; password "s3cret";`)
+	wrong := b.router.config(func(c *Config, p *Peer) { p.Password, c.HoldTime = "another", 3*time.Second })
+	s := start(t, wrong, newMemoryFIB())
+	awaitError(t, s, 0, "no answer")
+	if n := s.Peers()[0].Established; n != 0 {
+		t.Errorf("established %d times with a wrong password", n)
+	}
+	if err := s.Stop(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
 	cfg := b.router.config(func(_ *Config, p *Peer) { p.Password = "s3cret" })
+	s = start(t, cfg, newMemoryFIB())
+	awaitState(t, s, 0, Established)
+	if err := s.Stop(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, b.dir+"/bird.conf", strings.Replace(b.text, "neighbor "+b.v4(1)+" as", "neighbor "+b.v6(1)+" as", 1))
+	b.ctl("configure")
+	cfg.Peers[0].Address = netip.MustParseAddr(b.v6(2))
 	awaitState(t, start(t, cfg, newMemoryFIB()), 0, Established)
 }
 

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -167,5 +166,3 @@ func (n *negotiated) decoder(c *Config, p *Peer) *bgp.Decoder {
 }
 
 func (n *negotiated) keepalive() time.Duration { return n.hold / 3 }
-
-func (n *negotiated) String() string { return fmt.Sprint(n.names) }
