@@ -24,5 +24,5 @@ func TestConformancePlain(t *testing.T) {
 
 func TestConformanceVRF(t *testing.T) {
 	testenv.RequireVRF(t)
-	conformance.Run(t, conformance.Setup{VRF: true, New: func(t *testing.T) conformance.Target { return newTarget(t, Options{}) }})
+	conformance.Run(t, conformance.Setup{VRF: true, Short: true, New: func(t *testing.T) conformance.Target { return newTarget(t, Options{}) }})
 }

@@ -69,8 +69,20 @@ func (k *target) ip(args ...string) string {
 
 // AddLink makes a veth whose other end gives it its carrier.
 func (k *target) AddLink(name string) {
-	k.ip("link", "add", name, "type", "veth", "peer", "name", "p-"+name)
-	k.ip("link", "set", "p-"+name, "up")
+	k.batch("link add "+name+" type veth peer name p-"+name, "link set p-"+name+" up")
+}
+
+// batch runs several commands in one process, which matters where starting one
+// is slow.
+func (k *target) batch(commands ...string) string {
+	k.t.Helper()
+	cmd := exec.Command("ip", "-n", k.ns, "-b", "-")
+	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		k.t.Fatalf("ip -b %q: %v: %s", commands, err, out)
+	}
+	return string(out)
 }
 
 func (k *target) DeleteLink(name string) { k.ip("link", "del", name) }
@@ -142,14 +154,9 @@ func (k *target) AddForeignNextHop(id uint32, gateway netip.Addr, link string) {
 // Foreign lists what is not ours, apart from what the kernel makes itself.
 func (k *target) Foreign() []string {
 	var list []string
-	for _, out := range []string{
-		k.ip("-4", "route", "show", "table", "all", "proto", "99"),
-		k.ip("-6", "route", "show", "table", "all", "proto", "99"),
-		k.ip("nexthop", "show", "proto", "99"),
-	} {
-		for line := range strings.Lines(out) {
-			list = append(list, strings.TrimSpace(line))
-		}
+	out := k.batch("route show table all proto 99", "nexthop show proto 99") + k.ip("-6", "route", "show", "table", "all", "proto", "99")
+	for line := range strings.Lines(out) {
+		list = append(list, strings.TrimSpace(line))
 	}
 	actual, err := k.Read(k.t.Context(), vrf.Host{})
 	if err != nil {

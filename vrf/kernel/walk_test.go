@@ -12,24 +12,20 @@ import (
 // that the fake's manners are seen to be the kernel's.
 func TestWalk(t *testing.T) {
 	testenv.RequireRoot(t)
-	walk(t, false)
+	for name, plain := range map[string]bool{"objects": false, "plain": true} {
+		t.Run(name, func(t *testing.T) { walk(t, conformance.Setup{Plain: plain}, 4, 40) })
+	}
 }
 
 func TestWalkVRF(t *testing.T) {
 	testenv.RequireVRF(t)
-	walk(t, true)
+	walk(t, conformance.Setup{VRF: true}, 1, 20) // an emulated machine is slow
 }
 
-func walk(t *testing.T, vrfs bool) {
-	for name, plain := range map[string]bool{"objects": false, "plain": true} {
-		t.Run(name, func(t *testing.T) {
-			s := conformance.Setup{VRF: vrfs, Plain: plain, New: func(t *testing.T) conformance.Target {
-				return newTarget(t, Options{NoNextHopObjects: plain})
-			}}
-			for seed := range uint64(4) {
-				random := rand.New(rand.NewPCG(seed, 1))
-				conformance.Walk(t, s, func(_ string, n int) int { return random.IntN(n) }, t.Fatalf, 40)
-			}
-		})
+func walk(t *testing.T, s conformance.Setup, seeds uint64, steps int) {
+	s.New = func(t *testing.T) conformance.Target { return newTarget(t, Options{NoNextHopObjects: s.Plain}) }
+	for seed := range seeds {
+		random := rand.New(rand.NewPCG(seed, 1))
+		conformance.Walk(t, s, func(_ string, n int) int { return random.IntN(n) }, t.Fatalf, steps)
 	}
 }
