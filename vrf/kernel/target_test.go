@@ -154,8 +154,8 @@ func (k *target) AddForeignNextHop(id uint32, gateway netip.Addr, link string) {
 // Foreign lists what is not ours, apart from what the kernel makes itself.
 func (k *target) Foreign() []string {
 	var list []string
-	out := k.batch("route show table all proto 99", "nexthop show proto 99") + k.ip("-6", "route", "show", "table", "all", "proto", "99")
-	for line := range strings.Lines(out) {
+	// In a batch, ip shows the routes of both families.
+	for line := range strings.Lines(k.batch("route show table all proto 99", "nexthop show proto 99")) {
 		list = append(list, strings.TrimSpace(line))
 	}
 	actual, err := k.Read(k.t.Context(), vrf.Host{})
