@@ -54,7 +54,9 @@ func runCommand(scenarios []scenario.Scenario, dir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if sc.NeedsVRF && needVM() {
+			if lacking, err := needVM(); err != nil {
+				return err
+			} else if sc.NeedsVRF && lacking {
 				return again(cmd, "--dir", *dir, "run", sc.Name)
 			}
 			return tell(cmd, sc, *dir, keep)
@@ -90,7 +92,9 @@ func upCommand(dir *string) *cobra.Command {
 		Short: "Build the topology, start hostroute on its hosts, and leave it standing",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !bare && needVM() {
+			if lacking, err := needVM(); err != nil {
+				return err
+			} else if !bare && lacking {
 				return again(cmd, "--dir", *dir, "up", "--shell")
 			}
 			if err := up(cmd, *dir, bare); err != nil || !shell {
@@ -169,10 +173,18 @@ func down(cmd *cobra.Command, l *lab.Lab) error {
 	return l.Down(ctx)
 }
 
-func haveVRF() bool { return vm.ProbeVRF() == nil }
-
-// needVM says whether the kernel lacks VRF. In the VM it never does: there the answer would only repeat.
-func needVM() bool { return os.Getenv(vm.InVMEnv) == "" && !haveVRF() }
+// needVM says whether the kernel lacks VRF. In the VM it never does: there the answer would only repeat. It is
+// an error when the question can't be asked, which must not look like the lack of VRF.
+func needVM() (bool, error) {
+	if os.Geteuid() != 0 {
+		return false, errors.New("the lab makes network namespaces: run this as root")
+	}
+	err := vm.ProbeVRF()
+	if errors.Is(err, exec.ErrNotFound) {
+		return false, fmt.Errorf("%w: run `make setup` first, or install iproute2", err)
+	}
+	return err != nil && os.Getenv(vm.InVMEnv) == "", nil
+}
 
 // again runs this program with the arguments of a lab command in the VM.
 func again(cmd *cobra.Command, args ...string) error {

@@ -56,7 +56,9 @@ func vmTestCommand() *cobra.Command {
 		Long: "Run in the VM the tests that go test deferred to it, then the command, in one boot.\n" +
 			"Where the running kernel has VRF nothing was deferred, and only the command runs, here.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if haveVRF() {
+			if lacking, err := needVM(); err != nil {
+				return err
+			} else if !lacking {
 				return runHere(cmd, args)
 			}
 			wd, err := os.Getwd()
