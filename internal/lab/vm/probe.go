@@ -18,12 +18,21 @@ func ProbeVRF() error { return probeVRF() }
 
 var probeVRF = sync.OnceValue(func() error {
 	ns := fmt.Sprintf("hr-probe-%d", os.Getpid())
-	if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
-		return fmt.Errorf("making a network namespace: %w: %s", err, strings.TrimSpace(string(out)))
+	if err := ip("netns", "add", ns); err != nil {
+		return fmt.Errorf("making a network namespace: %w", err)
 	}
-	defer func() { _ = exec.Command("ip", "netns", "del", ns).Run() }() // a scratch namespace
-	if out, err := exec.Command("ip", "-n", ns, "link", "add", "probe", "type", "vrf", "table", "90").CombinedOutput(); err != nil {
-		return fmt.Errorf("making a VRF device: %w: %s", err, strings.TrimSpace(string(out)))
+	defer func() { _ = ip("netns", "del", ns) }() // a scratch namespace
+	if err := ip("-n", ns, "link", "add", "probe", "type", "vrf", "table", "90"); err != nil {
+		return fmt.Errorf("making a VRF device: %w", err)
 	}
 	return nil
 })
+
+// ip runs ip(8) and returns its last words in the error.
+func ip(args ...string) error {
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	if words := strings.TrimSpace(string(out)); err != nil && words != "" {
+		return fmt.Errorf("%w: %s", err, words)
+	}
+	return err
+}

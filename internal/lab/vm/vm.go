@@ -25,7 +25,7 @@ const InVMEnv = "HOSTROUTE_IN_VM"
 // Options says what to run and on what machine. The zero value of every field but Command is useful.
 type Options struct {
 	// Dir holds the unpacked kernel: vmlinuz, busybox and lib/modules. Default: .cache/vm in the
-	// working directory or the nearest parent that has it.
+	// working directory or the nearest parent that has it, or else in those of the program.
 	Dir string
 	// Command is the program and its arguments, looked up in PATH inside the machine.
 	Command []string
@@ -69,7 +69,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("finding the working directory: %w", err)
 	}
 	if o.Dir == "" {
-		if o.Dir, err = FindDir(wd); err != nil {
+		if o.Dir, err = defaultDir(wd); err != nil {
 			return o, err
 		}
 	}
@@ -89,6 +89,20 @@ func (o Options) withDefaults() (Options, error) {
 		o.MemoryMB = defaultMemoryMB()
 	}
 	return o, nil
+}
+
+// defaultDir looks around the working directory and then around the program, which `make` builds in the tree.
+func defaultDir(wd string) (string, error) {
+	dir, err := FindDir(wd)
+	if err == nil {
+		return dir, nil
+	}
+	if program, progErr := os.Executable(); progErr == nil {
+		if dir, progErr := FindDir(filepath.Dir(program)); progErr == nil {
+			return dir, nil
+		}
+	}
+	return "", err
 }
 
 // FindDir returns the .cache/vm that `make setup` filled, in dir or the nearest of its parents.
