@@ -108,33 +108,70 @@ func (a *Agent) speak(ctx context.Context) error {
 		return nil
 	case <-a.apply.applied:
 	}
-	if len(a.cfg.BGP.Reflectors) == 0 { // a hypervisor alone
-		a.sweep(ctx)
-		return nil
-	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.speaker.Run(ctx) })
-	group.Go(func() error {
-		select {
-		case <-ctx.Done():
-		case <-a.speaker.Synced():
-			a.sweep(ctx)
-		}
-		return nil
-	})
+	if len(a.cfg.BGP.Reflectors) > 0 {
+		group.Go(func() error { return a.speaker.Run(ctx) })
+		group.Go(func() error { return a.sweepWhenInformed(ctx, a.speaker.Synced()) })
+	} else { // a hypervisor alone
+		a.sweep(ctx, a.vrfs())
+	}
 	return group.Wait()
 }
 
-func (a *Agent) sweep(ctx context.Context) {
-	for _, v := range a.cfg.VRFs {
-		n, err := a.fib.Sweep(ctx, v.Name)
-		switch {
-		case err != nil && ctx.Err() == nil:
-			a.log.Error("sweeping learned routes of a former run", "vrf", v.Name, "err", err)
-		case n > 0:
-			a.log.Info("learned routes of a former run swept", "vrf", v.Name, "routes", n)
+// sweepWhenInformed sweeps each VRF once, when the sessions are in sync.
+func (a *Agent) sweepWhenInformed(ctx context.Context, synced <-chan struct{}) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-synced:
+	}
+	again := time.NewTicker(retryInterval)
+	defer again.Stop()
+	for waiting := a.sweep(ctx, a.vrfs()); len(waiting) > 0; waiting = a.sweep(ctx, waiting) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again.C:
 		}
 	}
+	return nil
+}
+
+// sweep removes what a former run had learned and nobody confirmed, VRF by VRF,
+// and returns those that must wait: where no reflector has told all it knows,
+// what is unconfirmed may only be unknown.
+func (a *Agent) sweep(ctx context.Context, vrfs []string) (waiting []string) {
+	for _, name := range vrfs {
+		if !a.informed(name) {
+			waiting = append(waiting, name)
+			continue
+		}
+		n, err := a.fib.Sweep(ctx, name)
+		switch {
+		case err != nil:
+			waiting = append(waiting, name)
+			a.log.Warn("sweeping learned routes of a former run", "vrf", name, "err", err)
+		case n > 0:
+			a.log.Info("learned routes of a former run swept", "vrf", name, "routes", n)
+		}
+	}
+	return waiting
+}
+
+// informed tells whether a VRF has a reflector that has told all it knows, or
+// none at all.
+func (a *Agent) informed(name string) bool {
+	peers := 0
+	for _, p := range a.speaker.Peers() {
+		if p.VRF != name {
+			continue
+		}
+		if p.Complete {
+			return true
+		}
+		peers++
+	}
+	return peers == 0
 }
 
 // sessionConfig makes one session of every reflector, bound to the uplink of

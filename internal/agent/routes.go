@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/hostroute/hostroute/internal/bgp"
 )
@@ -13,14 +14,12 @@ import (
 // that match a prefix or the address that a packet is for.
 func (a *Agent) routes(r *http.Request) (any, error) {
 	q := r.URL.Query()
-	vrfs := []string{q.Get("vrf")}
-	if vrfs[0] == "" {
-		vrfs = nil
-		for _, v := range a.cfg.VRFs {
-			vrfs = append(vrfs, v.Name)
+	vrfs := a.vrfs()
+	if name := q.Get("vrf"); name != "" {
+		if !slices.Contains(vrfs, name) {
+			return nil, errQuery{fmt.Errorf("vrf %q: this hypervisor has %s", name, strings.Join(vrfs, ", "))}
 		}
-	} else if !slices.ContainsFunc(a.fixedVRFs(), func(n string) bool { return n == vrfs[0] }) {
-		return nil, errQuery{fmt.Errorf("vrf %q: this hypervisor has %v", vrfs[0], a.fixedVRFs())}
+		vrfs = []string{name}
 	}
 	match, err := parseMatch(q.Get("prefix"))
 	if err != nil {
@@ -40,7 +39,8 @@ func (a *Agent) routes(r *http.Request) (any, error) {
 	return list, nil
 }
 
-func (a *Agent) fixedVRFs() (names []string) {
+// vrfs names the VRFs of the configuration.
+func (a *Agent) vrfs() (names []string) {
 	for _, v := range a.cfg.VRFs {
 		names = append(names, v.Name)
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func (w *world) moveGuest(ctx context.Context) error {
-	const guest, from, to = "vm2", "hv1", "hv3"
+	const guest, to = "vm2", "hv3"
 	stream, err := w.StartStream("vm3", w.address(guest, "public", 4), "0.1")
 	if err != nil {
 		return err
@@ -17,6 +17,7 @@ func (w *world) moveGuest(ctx context.Context) error {
 	moved := time.Now()
 	err = w.MoveGuest(ctx, guest, to)
 	if err == nil {
+		w.homes[guest] = to
 		err = w.publish(ctx, "vm", "migrate", guest, "--to", to)
 	}
 	w.story.Eventually(ctx, "the moved guest answers everybody, in both families and on both networks", settle, func() error {

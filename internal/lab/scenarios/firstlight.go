@@ -71,11 +71,14 @@ func (w *world) startAgents(ctx context.Context) error {
 	}
 	w.story.Eventually(ctx, "every hypervisor has its VRFs, and in each the last resort", settle, func() error {
 		return w.everywhere(func(hv string) error {
-			for _, v := range w.Topology.VRFs {
-				for _, family := range families {
-					out, err := w.Exec(ctx, hv, "ip", fmt.Sprintf("-%d", family), "route", "show", "vrf", v.Name, "proto", "201")
-					if err != nil || !strings.Contains(out, "unreachable default") {
-						return errors.Join(err, fmt.Errorf("VRF %s has no unreachable default in IPv%d", v.Name, family))
+			for _, family := range families {
+				routes, err := w.routes(ctx, hv, family)
+				if err != nil {
+					return err
+				}
+				for _, v := range w.Topology.VRFs {
+					if !hasLastResort(routes, v.Name) {
+						return fmt.Errorf("VRF %s has no unreachable default in IPv%d", v.Name, family)
 					}
 				}
 			}
@@ -85,6 +88,16 @@ func (w *world) startAgents(ctx context.Context) error {
 	out, err := w.Exec(ctx, "hv1", "ip", "route", "show", "vrf", "public")
 	w.story.Show("ip netns exec hr-hv1 ip route show vrf public", out)
 	return err
+}
+
+// hasLastResort tells whether a VRF keeps what it can't route.
+func hasLastResort(routes map[tableRoute]kernelRoute, vrf string) bool {
+	for at, r := range routes {
+		if at.vrf == vrf && at.prefix.Bits() == 0 && r.Type == "unreachable" {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *world) publishWorld(ctx context.Context) error {
@@ -155,25 +168,19 @@ func (w *world) routedEverywhere(ctx context.Context, hv, planes string) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range w.Topology.Networks {
-		for _, family := range families {
-			own, ownErr := w.routes(ctx, hv, n.VRF, family, metricGuest)
-			learned, err := w.routes(ctx, hv, n.VRF, family, metricLearned)
-			if err := errors.Join(ownErr, err); err != nil {
-				return err
-			}
+	for _, family := range families {
+		routes, err := w.routes(ctx, hv, family)
+		if err != nil {
+			return err
+		}
+		for _, n := range w.Topology.Networks {
 			for _, g := range w.Topology.Guests {
-				home, err := w.HomeOf(ctx, g.Name)
-				if err != nil {
-					return err
-				}
 				p, tap := portOn(g, n.Name, family)
-				if home == hv {
-					err = leads(own[p].devices(hops), p, []string{tap})
-				} else {
-					err = leads(learned[p].devices(hops), p, uplinks(n.VRF, planes))
+				at, links := tableRoute{n.VRF, metricLearned, p}, uplinks(n.VRF, planes)
+				if w.homes[g.Name] == hv {
+					at.metric, links = metricGuest, []string{tap}
 				}
-				if err != nil {
+				if err := leads(routes[at].devices(hops), p, links); err != nil {
 					return fmt.Errorf("VRF %s: %w", n.VRF, err)
 				}
 			}
@@ -277,10 +284,13 @@ func (w *world) assignAndRelease(ctx context.Context) error {
 	w.story.Eventually(ctx, "the released address stops answering", settle, func() error { return w.none(ctx, asked) })
 	w.story.Eventually(ctx, "and no hypervisor has a route to it", settle, func() error {
 		return w.everywhere(func(hv string) error {
-			for _, metric := range []int{metricGuest, metricLearned} {
-				routes, err := w.routes(ctx, hv, "public", 4, metric)
-				if _, there := routes[netip.PrefixFrom(extra, 32)]; err != nil || there {
-					return errors.Join(err, fmt.Errorf("a route with metric %d is still there", metric))
+			routes, err := w.routes(ctx, hv, 4)
+			if err != nil {
+				return err
+			}
+			for at := range routes {
+				if at.prefix.Addr() == extra {
+					return fmt.Errorf("a route with metric %d is still there", at.metric)
 				}
 			}
 			return nil

@@ -87,19 +87,20 @@ func (w *world) replay(ctx context.Context, hv string) (string, error) {
 // served writes the same of what a hypervisor's kernel has, read with ip(8).
 func (w *world) served(ctx context.Context, hv string) (string, error) {
 	var b strings.Builder
-	for _, v := range w.Topology.VRFs {
-		for _, family := range families {
-			routes, err := w.routes(ctx, hv, v.Name, family, metricGuest)
-			if err != nil {
-				return "", err
+	for _, family := range families {
+		routes, err := w.routes(ctx, hv, family)
+		if err != nil {
+			return "", err
+		}
+		for at, r := range routes {
+			if at.metric != metricGuest {
+				continue
 			}
-			for p, r := range routes {
-				via := r.Gateway
-				if r.Via != nil {
-					via = r.Via.Host
-				}
-				fmt.Fprintf(&b, "route %s %s %s via %q\n", v.Name, p, r.Dev, via)
+			via := r.Gateway
+			if r.Via != nil {
+				via = r.Via.Host
 			}
+			fmt.Fprintf(&b, "route %s %s %s via %q\n", at.vrf, at.prefix, r.Dev, via)
 		}
 	}
 	if err := w.neighbours(ctx, hv, &b); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +27,7 @@ const settle = 20 * time.Second
 type world struct {
 	*lab.Lab
 	story *scenario.Story
+	homes map[string]string // guest → hypervisor
 }
 
 // newWorld builds the reference topology.
@@ -34,7 +36,11 @@ func newWorld(ctx context.Context, s *scenario.Story) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &world{Lab: l, story: s}, nil
+	w := &world{Lab: l, story: s, homes: map[string]string{}}
+	for _, g := range w.Topology.Guests {
+		w.homes[g.Name] = g.Hypervisor
+	}
+	return w, nil
 }
 
 // hostroute runs the program in a node.
@@ -96,6 +102,8 @@ func (w *world) everywhere(ask func(hypervisor string) error) error {
 
 // kernelRoute is a route as ip(8) tells it.
 type kernelRoute struct {
+	Table    string `json:"table"`
+	Type     string `json:"type"`
 	Dst      string `json:"dst"`
 	Protocol string `json:"protocol"`
 	Metric   int    `json:"metric"`
@@ -176,10 +184,16 @@ const (
 	metricLearned = 200
 )
 
-// routes reads a VRF's table with ip(8), by prefix: those of one metric.
-func (w *world) routes(ctx context.Context, hypervisor, vrf string, family, metric int) (map[netip.Prefix]kernelRoute, error) {
-	flag := fmt.Sprintf("-%d", family)
-	out, err := w.Exec(ctx, hypervisor, "ip", flag, "-j", "route", "show", "vrf", vrf, "proto", "201")
+// tableRoute is where a route stands: its VRF, and how good it is.
+type tableRoute struct {
+	vrf    string
+	metric int
+	prefix netip.Prefix
+}
+
+// routes reads our routes of a family in all VRFs of a hypervisor with ip(8).
+func (w *world) routes(ctx context.Context, hypervisor string, family int) (map[tableRoute]kernelRoute, error) {
+	out, err := w.Exec(ctx, hypervisor, "ip", fmt.Sprintf("-%d", family), "-j", "route", "show", "table", "all", "proto", "201")
 	if err != nil {
 		return nil, err
 	}
@@ -187,16 +201,23 @@ func (w *world) routes(ctx context.Context, hypervisor, vrf string, family, metr
 	if err := json.Unmarshal([]byte(out), &list); err != nil {
 		return nil, fmt.Errorf("reading the routes of %s: %w", hypervisor, err)
 	}
-	routes := map[netip.Prefix]kernelRoute{}
+	routes := map[tableRoute]kernelRoute{}
 	for _, r := range list {
-		if r.Metric != metric {
-			continue
-		}
 		p, err := r.prefix(family)
 		if err != nil {
 			return nil, fmt.Errorf("reading the routes of %s: %w", hypervisor, err)
 		}
-		routes[p] = r
+		routes[tableRoute{w.vrfOf(r.Table), r.Metric, p}] = r
 	}
 	return routes, nil
+}
+
+// vrfOf names the VRF of a table; a table of none keeps its own name.
+func (w *world) vrfOf(table string) string {
+	for _, v := range w.Topology.VRFs {
+		if table == strconv.Itoa(v.Table) {
+			return v.Name
+		}
+	}
+	return table
 }
