@@ -69,9 +69,7 @@ func (g getter) history(ctx context.Context, subject string, fn func(raw) bool) 
 }
 
 func (g getter) one(ctx context.Context, get func(context.Context) (*jetstream.RawStreamMsg, error)) (raw, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
-	defer cancel()
-	m, err := get(ctx)
+	m, err := patiently(ctx, g.timeout, get)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return raw{}, false, nil
 	}
@@ -81,11 +79,24 @@ func (g getter) one(ctx context.Context, get func(context.Context) (*jetstream.R
 	return raw{Subject: m.Subject, Sequence: m.Sequence, Time: m.Time, Header: stripped(m.Header), Body: m.Data}, true, nil
 }
 
+// patiently asks again while nobody answers, as happens in a cluster for the
+// moment in which a stream has no leader.
+func patiently[T any](ctx context.Context, timeout time.Duration, ask func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for {
+		answer, err := ask(ctx)
+		if !errors.Is(err, nats.ErrNoResponders) || pause(ctx, 50*time.Millisecond) != nil {
+			return answer, err
+		}
+	}
+}
+
 // subjects lists the subjects that match a pattern and have messages, sorted.
 func (g getter) subjects(ctx context.Context, pattern string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
-	defer cancel()
-	info, err := g.stream.Info(ctx, jetstream.WithSubjectFilter(pattern))
+	info, err := patiently(ctx, g.timeout, func(ctx context.Context) (*jetstream.StreamInfo, error) {
+		return g.stream.Info(ctx, jetstream.WithSubjectFilter(pattern))
+	})
 	if err != nil {
 		return nil, fmt.Errorf("listing the subjects %s: %w", pattern, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -49,22 +50,37 @@ func configOf(s migrations.Stream, replicas int) jetstream.StreamConfig {
 
 // ensure makes a stream, or compares the one that is there. Nothing that is
 // there is altered: that is for a migration to say.
-func ensure(ctx context.Context, js jetstream.JetStream, s migrations.Stream, replicas int) (jetstream.Stream, error) {
-	stream, err := js.Stream(ctx, s.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = js.CreateStream(ctx, configOf(s, replicas))
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody else was faster
-			stream, err = js.Stream(ctx, s.Name)
+func ensure(ctx context.Context, js jetstream.JetStream, s migrations.Stream, o Options) (jetstream.Stream, error) {
+	var stream jetstream.Stream
+	var err error
+	for range 4 { // a young cluster may lose a request
+		if stream, err = findOrMake(ctx, js, configOf(s, o.Replicas), o.Timeout); err == nil || !isUnavailable(err) || ctx.Err() != nil {
+			break
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening stream %s: %w", s.Name, err)
 	}
 	have := stream.CachedInfo().Config
+	replicas := o.Replicas
 	if replicas == 0 {
 		replicas = have.Replicas
 	}
 	return stream, drift(have, configOf(s, replicas))
+}
+
+func findOrMake(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig, timeout time.Duration) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	stream, err := js.Stream(ctx, c.Name)
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return stream, err
+	}
+	stream, err = js.CreateStream(ctx, c)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody else was faster
+		return js.Stream(ctx, c.Name)
+	}
+	return stream, err
 }
 
 // drift compares what a stream is with what it must be.

@@ -48,7 +48,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 		nc: nc, timeout: o.Timeout, retries: make(chan struct{}, 1),
 	}
 	for _, s := range migrations.Latest() {
-		stream, err := ensure(ctx, js, s, o.Replicas)
+		stream, err := ensure(ctx, js, s, o)
 		if err != nil {
 			return nil, explain(nc, err)
 		}
@@ -70,7 +70,7 @@ func (l *Ledger) Identity() string {
 
 // LastSequence is the sequence of the last message of the log.
 func (l *Ledger) LastSequence(ctx context.Context) (uint64, error) {
-	info, err := l.ledger.Info(ctx)
+	info, err := patiently(ctx, l.timeout, func(ctx context.Context) (*jetstream.StreamInfo, error) { return l.ledger.Info(ctx) })
 	if err != nil {
 		return 0, fmt.Errorf("asking for the last sequence: %w", explain(l.nc, err))
 	}

@@ -23,10 +23,8 @@ type Stored struct {
 	Duplicate bool   `json:"duplicate"` // it was there before
 }
 
-const (
-	maxAttempts = 60 // to decide again after a conflict
-	maxSends    = 6  // of one batch
-)
+// maxAttempts is how often a decision that was overtaken is made again.
+const maxAttempts = 60
 
 // errChanged is a conflict that was noticed before anything was sent.
 var errChanged = errors.New("a register changed while it was read")
@@ -142,7 +140,8 @@ func (p *publication) attempt(ctx context.Context) (Stored, error) {
 // fail if the first was stored.
 func (p *publication) send(ctx context.Context, msgs []*nats.Msg) (Stored, error) {
 	var err error
-	for i := range maxSends {
+	deadline := time.Now().Add(2 * p.ledger.timeout)
+	for wait := 10 * time.Millisecond; time.Now().Before(deadline); wait = min(2*wait, 200*time.Millisecond) {
 		var sequence uint64
 		var o outcome
 		sequence, o, err = p.ledger.send(ctx, msgs)
@@ -156,7 +155,7 @@ func (p *publication) send(ctx context.Context, msgs []*nats.Msg) (Stored, error
 		case outcomeUnknown:
 			p.unsure = true
 		}
-		if err := pause(ctx, time.Duration(i+1)*10*time.Millisecond); err != nil {
+		if err := pause(ctx, wait); err != nil {
 			break
 		}
 	}

@@ -50,7 +50,7 @@ func (s scan) run(ctx context.Context, fn func(raw) error) error {
 			return ctx.Err()
 		case err == nil && !s.follow && (!s.sequential() || target == 0 || next > target || time.Now().After(deadline)):
 			return nil
-		case err != nil && (!s.follow || !transient(err)):
+		case err != nil && (!transient(err) || !s.follow && time.Now().After(deadline)):
 			return fmt.Errorf("reading stream %s: %w", s.stream.CachedInfo().Config.Name, err)
 		}
 		// The consumer is lost, as after a restart of the server, or reads a
