@@ -19,8 +19,9 @@ all: build
 build:
 	@go build -o bin/hostroute ./cmd/hostroute
 
-setup: build
+setup:
 	@scripts/setup
+	@$(MAKE) --no-print-directory build
 
 # First everything that this kernel can run, then in one boot of the VM the tests that need VRF, which the
 # first run has written down. Where the kernel has VRF they all run here, and may not be skipped.
