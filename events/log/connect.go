@@ -18,6 +18,9 @@ type ConnectOptions struct {
 	// server does, as an agent needs that starts before its network.
 	Wait        bool
 	Credentials string // file with the user's JWT and seed; none by default
+	// Inbox is the prefix of subjects for answers, "_INBOX" by default. A user
+	// who may hear only answers of their own needs one of their own.
+	Inbox string
 	// Device is the VRF that the connection is bound to; none by default.
 	Device string
 	Logger *slog.Logger
@@ -73,7 +76,7 @@ func (s *Server) Connect(o ConnectOptions) (*nats.Conn, error) {
 
 func connectOptions(o ConnectOptions) []nats.Option {
 	log := orDiscard(o.Logger)
-	return []nats.Option{
+	options := []nats.Option{
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(o.Wait),
@@ -92,4 +95,8 @@ func connectOptions(o ConnectOptions) []nats.Option {
 			log.Warn("log connection", "subject", subject, "error", err)
 		}),
 	}
+	if o.Inbox != "" {
+		options = append(options, nats.CustomInboxPrefix(o.Inbox))
+	}
+	return options
 }

@@ -1,9 +1,11 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,17 +122,17 @@ func (l *Ledger) lastUnder(ctx context.Context, stream jetstream.Stream, pattern
 		s.subjects = append(s.subjects, witness.Subject)
 	}
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		var list []raw
+		newest := map[string]raw{} // a copy that catches up meanwhile sends later ones too
 		seen := witness.Sequence == 0
 		err := s.run(ctx, func(r raw) error {
 			seen = seen || r.Subject == witness.Subject && r.Sequence >= witness.Sequence
 			if under(pattern, r.Subject) {
-				list = append(list, r)
+				newest[r.Subject] = r
 			}
 			return nil
 		})
 		if seen || err != nil {
-			return list, err
+			return slices.SortedFunc(maps.Values(newest), func(a, b raw) int { return cmp.Compare(a.Sequence, b.Sequence) }), err
 		}
 		if err := pause(ctx, wait); err != nil {
 			return nil, fmt.Errorf("waiting for the copies of the log to reach sequence %d: %w", witness.Sequence, err)

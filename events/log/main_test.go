@@ -37,7 +37,7 @@ func testContext(t testing.TB) context.Context {
 
 // testLogger logs to stderr with HOSTROUTE_TEST_LOG set.
 func testLogger() *slog.Logger {
-	var w io.Writer = io.Discard
+	w := io.Discard
 	if os.Getenv("HOSTROUTE_TEST_LOG") != "" {
 		w = os.Stderr
 	}
