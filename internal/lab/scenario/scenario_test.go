@@ -63,9 +63,11 @@ func TestStoryAndTable(t *testing.T) {
    T
 
 Checked
-  up          äpfel  ok
-              pears  ok
-  down again  plums  ok
+  up
+    äpfel  ok
+    pears  ok
+  down again
+    plums  ok
 
 Measured
   speed  3 m/h

@@ -30,17 +30,16 @@ func (s *Story) table() {
 	s.printf("\n%s\n", verdict)
 }
 
+// checkRows prints the checks below the titles of their steps, which are too long for a column.
 func (s *Story) checkRows() {
-	stepWidth, whatWidth := 0, 0
+	width := 0
 	for _, c := range s.checks {
-		stepWidth = max(stepWidth, utf8.RuneCountInString(c.step))
-		whatWidth = max(whatWidth, utf8.RuneCountInString(c.what))
+		width = max(width, utf8.RuneCountInString(c.what))
 	}
 	previous := ""
 	for _, c := range s.checks {
-		step := c.step
-		if step == previous {
-			step = ""
+		if c.step != previous {
+			s.printf("  %s\n", s.dim(c.step))
 		}
 		previous = c.step
 		result := s.green("ok    ")
@@ -51,7 +50,7 @@ func (s *Story) checkRows() {
 		if c.took > 0 {
 			took = short(c.took)
 		}
-		s.printf("%s\n", strings.TrimRight(fmt.Sprintf("  %s  %s  %s  %s", s.dim(pad(step, stepWidth)), pad(c.what, whatWidth), result, took), " "))
+		s.printf("%s\n", strings.TrimRight(fmt.Sprintf("    %s  %s  %s", pad(c.what, width), result, took), " "))
 	}
 }
 

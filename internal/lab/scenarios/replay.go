@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -103,10 +104,8 @@ func (w *world) served(ctx context.Context, hv string) (string, error) {
 			fmt.Fprintf(&b, "route %s %s %s via %q\n", at.vrf, at.prefix, r.Dev, via)
 		}
 	}
-	if err := w.neighbours(ctx, hv, &b); err != nil {
-		return "", err
-	}
-	return b.String(), w.gateways(ctx, hv, &b)
+	err := errors.Join(w.neighbours(ctx, hv, &b), w.gateways(ctx, hv, &b))
+	return b.String(), err
 }
 
 // tapPrefix is how the names of taps begin in the reference topology.
