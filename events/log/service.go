@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/micro"
@@ -68,24 +69,23 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("starting the log service: %w", err)
 	}
-	var publishing, snapshotting errgroup.Group
-	publishing.SetLimit(maxPublishing)
-	snapshotting.SetLimit(maxSnapshotting)
+	publishing, snapshotting := newPool(maxPublishing), newPool(maxSnapshotting)
 	for _, e := range []struct {
 		name, subject string
-		group         *errgroup.Group
+		pool          *pool
 		handle        func(context.Context, micro.Request)
 	}{
-		{"publish", SubjectPublish, &publishing, s.publish},
-		{"snapshot", SubjectSnapshot + "*", &snapshotting, s.snapshot},
+		{"publish", SubjectPublish, publishing, s.publish},
+		{"snapshot", SubjectSnapshot + "*", snapshotting, s.snapshot},
 	} {
 		handler := func(r micro.Request) {
-			e.group.Go(func() error {
+			if !e.pool.work(func() {
 				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
 				defer cancel()
 				e.handle(ctx, r)
-				return nil
-			})
+			}) {
+				s.respond(r.Error("503", stoppingReason, []byte(stoppingReply)))
+			}
 		}
 		if err = service.AddEndpoint(e.name, micro.HandlerFunc(handler), micro.WithEndpointSubject(e.subject)); err != nil {
 			err = fmt.Errorf("starting endpoint %s: %w", e.subject, err)
@@ -105,7 +105,8 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	}
 	stopErr := service.Stop()
-	_, _ = publishing.Wait(), snapshotting.Wait()
+	publishing.stop()
+	snapshotting.stop()
 	if err != nil {
 		return err
 	}
@@ -113,6 +114,48 @@ func (s *Service) Run(ctx context.Context) error {
 		s.log.Debug("stopping the log service", "error", stopErr)
 	}
 	return nil
+}
+
+// What requests are answered that arrive during a stop; both kinds of asker
+// understand it.
+const (
+	stoppingReason = "the log service is stopping"
+	stoppingReply  = `{"error":{"code":"unavailable","reason":"` + stoppingReason + `; try again"}}`
+)
+
+// pool bounds how many requests are worked on at once.
+type pool struct {
+	group   errgroup.Group
+	mu      sync.RWMutex
+	stopped bool
+}
+
+func newPool(limit int) *pool {
+	p := &pool{}
+	p.group.SetLimit(limit)
+	return p
+}
+
+// work has fn run as soon as there is room, or not at all after a stop.
+func (p *pool) work(fn func()) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.stopped {
+		return false
+	}
+	p.group.Go(func() error {
+		fn()
+		return nil
+	})
+	return true
+}
+
+// stop takes no more work and waits for what is under way.
+func (p *pool) stop() {
+	p.mu.Lock()
+	p.stopped = true
+	p.mu.Unlock()
+	_ = p.group.Wait()
 }
 
 func (s *Service) publish(ctx context.Context, r micro.Request) {

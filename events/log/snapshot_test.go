@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -266,4 +267,51 @@ func (l *lab) fillBatch(hv string, from, n int, prev Link) Link {
 	}
 	last := msgs[len(msgs)-1]
 	return Link{Sequence: sequence + uint64(len(msgs)) - 1, Hash: hashOf(last.Subject, last.Header, last.Data)}
+}
+
+// TestAStopLosesNoAnswer stops one of two services under load: every request
+// is answered, and what was answered as stored is stored.
+func TestAStopLosesNoAnswer(t *testing.T) {
+	l := newLab(t)
+	l.base()
+	first := NewService(l.ledger, nil)
+	stop := task(t, first.Run)
+	l.await("the first service", first.Ready())
+	l.serve()
+	c := NewClient(connect(t, l.server), patience)
+	var stored sync.Map
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for n := range 5 {
+				e := events.Event{ID: fmt.Sprintf("%d-%d", i, n), Data: assign(fmt.Sprintf("203.0.113.%d/32", 10*i+n+1), "vm2")}
+				s, err := c.Publish(l.ctx, e)
+				if err != nil && !strings.Contains(err.Error(), stoppingReason) {
+					t.Error(err)
+				}
+				if err == nil {
+					stored.Store(e.ID, s.Sequence)
+				}
+				if i == 0 && n == 2 {
+					stop()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	have := map[string]uint64{}
+	if err := l.ledger.Read(l.ctx, Filter{VM: "vm2"}, false, func(e Entry) error { have[e.ID] = e.Sequence; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	stored.Range(func(id, sequence any) bool {
+		count++
+		if have[id.(string)] != sequence.(uint64) {
+			t.Errorf("%s was answered as stored at %d, and the log has it at %d", id, sequence, have[id.(string)])
+		}
+		return true
+	})
+	if count < 30 {
+		t.Errorf("%d of 40 were stored", count)
+	}
 }
