@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -43,6 +44,44 @@ func SubjectFeed(hypervisor, vm string) string { return prefixFeed + hypervisor 
 
 // SubjectTick is the tick of a hypervisor's feed.
 func SubjectTick(hypervisor string) string { return prefixFeed + hypervisor }
+
+// SubjectOf is the register that an event is about. An event about a prefix
+// that doesn't name its VRF gives the pattern over all VRFs.
+func SubjectOf(data Data) string {
+	switch d := data.(type) {
+	case *NetworkDefined:
+		return SubjectNet(d.Network)
+	case *NetworkRemoved:
+		return SubjectNet(d.Network)
+	case *HypervisorRegistered:
+		return SubjectHV(d.Hypervisor)
+	case *HypervisorDrained:
+		return SubjectHV(d.Hypervisor)
+	case *HypervisorUndrained:
+		return SubjectHV(d.Hypervisor)
+	case *HypervisorFenced:
+		return SubjectHV(d.Hypervisor)
+	case *HypervisorUnfenced:
+		return SubjectHV(d.Hypervisor)
+	case *VMCreated:
+		return SubjectVM(d.VM)
+	case *VMDeleted:
+		return SubjectVM(d.VM)
+	case *VMMigrationStarted:
+		return SubjectVM(d.VM)
+	case *VMMigrated:
+		return SubjectVM(d.VM)
+	case *VMMigrationAborted:
+		return SubjectVM(d.VM)
+	case *IPAssigned:
+		return SubjectIP(cmp.Or(d.VRF, "*"), d.Prefix.Prefix)
+	case *IPMoved:
+		return SubjectIP(cmp.Or(d.VRF, "*"), d.Prefix.Prefix)
+	case *IPReleased:
+		return SubjectIP(cmp.Or(d.VRF, "*"), d.Prefix.Prefix)
+	}
+	return ""
+}
 
 // prefixToken writes a prefix as one subject token: 203-0-113-7 for IPv4, 32
 // hexadecimal digits for IPv6, and "-LENGTH" behind it unless it is a host.

@@ -31,8 +31,8 @@ func (s *State) Apply(r Record) (Effect, error) {
 	if err := r.Event.Validate(); err != nil {
 		return Effect{}, err
 	}
-	primary := primarySubject(r.Event.Data)
-	if primary == "" {
+	primary := events.SubjectOf(r.Event.Data)
+	if strings.Contains(primary, "*") {
 		return Effect{}, typed(r.Event, &events.Error{
 			Code: events.CodeInvalid, Field: "vrf", Reason: "missing; the log service fills it in when it publishes"})
 	}
@@ -59,51 +59,6 @@ func typed(e events.Event, err error) error {
 		bad.Type = e.Type()
 	}
 	return err
-}
-
-// primarySubject is the register that an event is about; empty where the
-// event isn't complete. See [Complete].
-func primarySubject(data events.Data) string {
-	switch d := data.(type) {
-	case *events.NetworkDefined:
-		return events.SubjectNet(d.Network)
-	case *events.NetworkRemoved:
-		return events.SubjectNet(d.Network)
-	case *events.HypervisorRegistered:
-		return events.SubjectHV(d.Hypervisor)
-	case *events.HypervisorDrained:
-		return events.SubjectHV(d.Hypervisor)
-	case *events.HypervisorUndrained:
-		return events.SubjectHV(d.Hypervisor)
-	case *events.HypervisorFenced:
-		return events.SubjectHV(d.Hypervisor)
-	case *events.HypervisorUnfenced:
-		return events.SubjectHV(d.Hypervisor)
-	case *events.VMCreated:
-		return events.SubjectVM(d.VM)
-	case *events.VMDeleted:
-		return events.SubjectVM(d.VM)
-	case *events.VMMigrationStarted:
-		return events.SubjectVM(d.VM)
-	case *events.VMMigrated:
-		return events.SubjectVM(d.VM)
-	case *events.VMMigrationAborted:
-		return events.SubjectVM(d.VM)
-	case *events.IPAssigned:
-		return subjectIP(d.VRF, d.Prefix)
-	case *events.IPMoved:
-		return subjectIP(d.VRF, d.Prefix)
-	case *events.IPReleased:
-		return subjectIP(d.VRF, d.Prefix)
-	}
-	return ""
-}
-
-func subjectIP(vrf string, p events.Prefix) string {
-	if vrf == "" || !p.IsValid() {
-		return ""
-	}
-	return events.SubjectIP(vrf, p.Prefix)
 }
 
 // transaction stages the registers that one event writes, so that an event is

@@ -179,7 +179,7 @@ func (s *State) messages(e events.Event, effect Effect) []Message {
 		list = append(list, m)
 	}
 	if effect.NetTick {
-		list = append(list, Message{Subject: events.SubjectNetTick, State: s.registers[primarySubject(e.Data)], Chained: true})
+		list = append(list, Message{Subject: events.SubjectNetTick, State: s.registers[events.SubjectOf(e.Data)], Chained: true})
 	}
 	return list
 }

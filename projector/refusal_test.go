@@ -127,6 +127,9 @@ func TestDecodeRegisterRefusesDamage(t *testing.T) {
 			t.Errorf("%s was read as %+v", bad, r)
 		}
 	}
+	if r, err := DecodeRegister("hr.ip.public.203-0-113-7", []byte(`{}`), 1); err == nil {
+		t.Errorf("a claim without owners was read as %+v", r)
+	}
 	if _, err := DecodeRegister("hr.net", []byte("null"), 1); err == nil {
 		t.Error("a tick of the networks was read as a register")
 	}

@@ -2,6 +2,7 @@ package projector
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -243,16 +244,26 @@ func DecodeRegister(subject string, value []byte, seq uint64) (Register, error) 
 	if err := json.Unmarshal(value, r); err != nil {
 		return nil, fmt.Errorf("decoding register %s: %w", subject, err)
 	}
-	if g, ok := r.(*Guest); ok {
-		if err := g.consistent(); err != nil {
-			return nil, fmt.Errorf("decoding register %s: %w", subject, err)
-		}
+	if err := consistent(r); err != nil {
+		return nil, fmt.Errorf("decoding register %s: %w", subject, err)
 	}
 	r.resolve(seq)
 	return r, nil
 }
 
-// consistent keeps a damaged guest from making anybody index out of range.
+// consistent keeps a damaged register from making anybody index out of range.
+func consistent(r Register) error {
+	switch r := r.(type) {
+	case *Guest:
+		return r.consistent()
+	case *Claim:
+		if len(r.Owners) == 0 {
+			return errors.New("a claim without owners")
+		}
+	}
+	return nil
+}
+
 func (g *Guest) consistent() error {
 	for _, a := range g.Addresses {
 		if a.Interface < 0 || a.Interface >= len(g.Interfaces) || !a.Prefix.IsValid() {

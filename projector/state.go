@@ -95,7 +95,7 @@ func (s *State) Fold(r Record) {
 	if _, err := s.Apply(r); err != nil {
 		s.Quarantine(Quarantined{
 			Sequence: r.Sequence, ID: r.Event.ID, Type: string(r.Event.Type()),
-			Subject: primarySubject(r.Event.Data), Reason: err.Error(),
+			Subject: events.SubjectOf(r.Event.Data), Reason: err.Error(),
 		})
 	}
 }

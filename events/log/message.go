@@ -149,7 +149,7 @@ func (m message) firstOf(subject string) (events.Event, error) {
 	if err != nil || m.Offset > 0 {
 		return e, err
 	}
-	if want, err := registerOf(e.Data); err != nil || want != subject {
+	if want := events.SubjectOf(e.Data); want != subject {
 		return events.Event{}, fmt.Errorf("a %s belongs under %s, not under %s", m.Type, want, subject)
 	}
 	return e, nil

@@ -114,10 +114,7 @@ func (p *publication) attempt(ctx context.Context) (Stored, error) {
 		return Stored{}, decideErr
 	}
 	if p.given || p.unsure {
-		subject, err := registerOf(p.event.Data)
-		if err != nil {
-			return Stored{}, err
-		}
+		subject := events.SubjectOf(p.event.Data)
 		if decideErr == nil {
 			subject = d.Messages[0].Subject
 		}

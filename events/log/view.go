@@ -3,7 +3,6 @@ package log
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -184,48 +183,4 @@ func (v *view) prev(subject string) *Link {
 	}
 	prev := r.link()
 	return &prev
-}
-
-// registerOf is the subject of the register that an event is about. It has a
-// wildcard for the VRF where the event leaves that out.
-func registerOf(data events.Data) (string, error) {
-	ip := func(vrf string, p events.Prefix) (string, error) {
-		if vrf == "" {
-			vrf = "*"
-		}
-		return events.SubjectIP(vrf, p.Prefix), nil
-	}
-	switch d := data.(type) {
-	case *events.NetworkDefined:
-		return events.SubjectNet(d.Network), nil
-	case *events.NetworkRemoved:
-		return events.SubjectNet(d.Network), nil
-	case *events.HypervisorRegistered:
-		return events.SubjectHV(d.Hypervisor), nil
-	case *events.HypervisorDrained:
-		return events.SubjectHV(d.Hypervisor), nil
-	case *events.HypervisorUndrained:
-		return events.SubjectHV(d.Hypervisor), nil
-	case *events.HypervisorFenced:
-		return events.SubjectHV(d.Hypervisor), nil
-	case *events.HypervisorUnfenced:
-		return events.SubjectHV(d.Hypervisor), nil
-	case *events.VMCreated:
-		return events.SubjectVM(d.VM), nil
-	case *events.VMDeleted:
-		return events.SubjectVM(d.VM), nil
-	case *events.VMMigrationStarted:
-		return events.SubjectVM(d.VM), nil
-	case *events.VMMigrated:
-		return events.SubjectVM(d.VM), nil
-	case *events.VMMigrationAborted:
-		return events.SubjectVM(d.VM), nil
-	case *events.IPAssigned:
-		return ip(d.VRF, d.Prefix)
-	case *events.IPMoved:
-		return ip(d.VRF, d.Prefix)
-	case *events.IPReleased:
-		return ip(d.VRF, d.Prefix)
-	}
-	return "", fmt.Errorf("%T is no event that can be published", data)
 }

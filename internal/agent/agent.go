@@ -44,10 +44,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 		fib:    kernel.NewFIB(kernel.Options{}, host.VRFs, host.Uplinks),
 		ledger: newLogTask(cfg, log),
 	}
-	a.apply = &applier{
-		hypervisor: cfg.Hypervisor, fixed: host, projection: a.ledger, kernel: a.kernel, log: log,
-		wake: make(chan struct{}, 1), applied: make(chan struct{}),
-	}
+	a.apply = newApplier(cfg.Hypervisor, host, a.ledger, a.kernel, log)
 	return a, nil
 }
 
@@ -76,7 +73,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.log.Info("agent starts", "hypervisor", a.cfg.Hypervisor, "adopted_routes", adopted)
 	a.speaker = session.New(sessionConfig(a.cfg, adopted > 0), a.fib, a.log.With("task", "bgp"))
 	a.apply.announcer = a.speaker
-	a.links = newLinkWatch(a.cfg, a.fib, a.speaker, a.apply.Wake, a.log.With("task", "links"))
+	a.links = newLinkWatch(a.cfg, a.fib, a.speaker, a.apply.Notice, a.log.With("task", "links"))
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.ledger.Run(ctx) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/hostroute/hostroute/internal/bgp"
 	"github.com/hostroute/hostroute/projector"
 	"github.com/hostroute/hostroute/vrf"
+	"github.com/hostroute/hostroute/vrf/kernel"
 )
 
 // How long the apply loop waits at most between two comparisons, and after a
@@ -23,10 +25,11 @@ const (
 
 // Kernel is what the apply loop needs of a kernel.
 type Kernel interface {
+	// Apply brings the kernel to what is desired, or the links that the options
+	// restrict it to.
+	Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vrf.Result, error)
 	// Read reads what the kernel has of what is desired and of ours.
 	Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error)
-	// Execute brings operations of a plan into the kernel, as vrf.Run does.
-	Execute(ctx context.Context, ops []vrf.Op) error
 }
 
 // Announcer takes the whole set of what is to be announced.
@@ -52,6 +55,9 @@ type applier struct {
 
 	wake    chan struct{} // capacity 1
 	applied chan struct{} // closed after the first round in sync
+	scope   scope
+	taps    []vrf.Tap // desired in the last round that succeeded
+	swept   bool      // a round in sync has succeeded
 
 	mu        sync.Mutex
 	report    applyReport
@@ -62,11 +68,26 @@ type applier struct {
 type applyReport struct {
 	at         time.Time
 	operations uint64
-	waiting    []string
+	waiting    []string // taps and uplinks that don't exist
 	errs       []string
-	problems   []string
+	conflicts  []string // what the last full plan and those since left out
+	problems   []string // conflicts, and what the log wants and can't be
 	host       projector.Host
 	present    map[string]bool // taps that exist
+}
+
+func newApplier(hypervisor string, fixed vrf.Host, p Projection, k Kernel, log *slog.Logger) *applier {
+	return &applier{
+		hypervisor: hypervisor, fixed: fixed, projection: p, kernel: k, log: log,
+		wake: make(chan struct{}, 1), applied: make(chan struct{}),
+		scope: scope{full: true, links: map[string]bool{}},
+	}
+}
+
+// Notice has the next round look at what changed in the kernel.
+func (a *applier) Notice(n kernel.Notice) {
+	a.scope.notice(n, a.fixed.VRFs)
+	a.Wake()
 }
 
 // Wake asks for a round; any number of calls before it starts are one.
@@ -105,6 +126,7 @@ func (a *applier) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-a.wake:
 		case <-timer.C:
+			a.scope.all()
 		}
 		timer.Stop()
 		if ctx.Err() != nil {
@@ -125,29 +147,8 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	if inSync { // withdraw before the route goes
 		a.announce(intersect(a.current(), host.Announcements))
 	}
-	actual, err := a.kernel.Read(ctx, desired)
-	if err != nil {
-		a.note(func(r *applyReport) { r.errs = []string{err.Error()} })
-		return false, err
-	}
-	plan := vrf.Plan(desired, actual, vrf.Options{Sweep: inSync})
-	err = a.kernel.Execute(ctx, plan.Ops)
-	for _, p := range plan.Problems {
-		problems = append(problems, p.Error())
-	}
-	if len(plan.Ops) > 0 {
-		a.log.Debug("plan executed", "operations", len(plan.Ops), "waiting", plan.Waiting)
-	}
-	present := presence(desired.Taps, plan.Waiting)
-	a.note(func(r *applyReport) {
-		r.operations += uint64(len(plan.Ops))
-		r.waiting, r.problems, r.host, r.present, r.errs = plan.Waiting, problems, host, present, nil
-		if err != nil {
-			r.errs = errorLines(err)
-		} else {
-			r.at = time.Now()
-		}
-	})
+	err := a.apply(ctx, desired, inSync)
+	present := a.noteRound(host, desired.Taps, problems, err)
 	if inSync {
 		var refused func(target) bool
 		if err != nil {
@@ -156,6 +157,60 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 		a.announce(reachable(host.Announcements, desired.Taps, present, refused))
 	}
 	return inSync, err
+}
+
+// apply brings the kernel to what is desired, in all or where something
+// changed, and keeps what it found. After a failure the next round looks at
+// everything.
+func (a *applier) apply(ctx context.Context, desired vrf.Host, inSync bool) error {
+	full, links := a.scope.take()
+	addChanged(links, a.taps, desired.Taps)
+	o := vrf.Options{Sweep: inSync}
+	if !full && inSync == a.swept {
+		if len(links) == 0 {
+			return nil
+		}
+		o.Links = slices.Sorted(maps.Keys(links))
+	}
+	result, err := a.kernel.Apply(ctx, desired, o)
+	if err != nil {
+		a.scope.all()
+	} else {
+		a.taps, a.swept = desired.Taps, inSync
+	}
+	if len(result.Ops) > 0 {
+		a.log.Debug("plan executed", "operations", len(result.Ops), "waiting", result.Waiting, "links", o.Links)
+	}
+	a.note(func(r *applyReport) {
+		r.operations += uint64(len(result.Ops))
+		r.waiting = slices.DeleteFunc(r.waiting, func(name string) bool { return o.Links == nil || links[name] })
+		r.waiting = append(r.waiting, result.Waiting...)
+		slices.Sort(r.waiting)
+		if o.Links == nil {
+			r.conflicts = nil
+		}
+		for _, p := range result.Problems {
+			if !slices.Contains(r.conflicts, p.Error()) {
+				r.conflicts = append(r.conflicts, p.Error())
+			}
+		}
+	})
+	return err
+}
+
+// noteRound reports a round and marks the taps that exist.
+func (a *applier) noteRound(host projector.Host, taps []vrf.Tap, problems []string, err error) (present map[string]bool) {
+	a.note(func(r *applyReport) {
+		present = presence(taps, r.waiting)
+		r.host, r.present, r.errs = host, present, nil
+		r.problems = slices.Concat(problems, r.conflicts)
+		if err != nil {
+			r.errs = errorLines(err)
+		} else {
+			r.at = time.Now()
+		}
+	})
+	return present
 }
 
 // refused reads back, after a round with failures, which routes aren't there.
@@ -275,5 +330,7 @@ func errorLines(err error) []string {
 func (a *applier) snapshot() applyReport {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.report
+	r := a.report
+	r.waiting = slices.Clone(r.waiting)
+	return r
 }

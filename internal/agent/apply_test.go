@@ -15,6 +15,7 @@ import (
 	"github.com/hostroute/hostroute/projector"
 	"github.com/hostroute/hostroute/vrf"
 	"github.com/hostroute/hostroute/vrf/fake"
+	"github.com/hostroute/hostroute/vrf/kernel"
 )
 
 // projection is a State that the test writes.
@@ -51,12 +52,29 @@ func (a announcer) Announce(set []bgp.Announcement) {
 	*a.journal = append(*a.journal, "announce "+strings.Join(prefixes, " "))
 }
 
+// planned reads, plans and executes on the fake as the real kernel's Apply does.
+type planned struct {
+	*fake.Kernel
+	bed *testbed
+}
+
+func (k planned) Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vrf.Result, error) {
+	k.bed.scopes = append(k.bed.scopes, o.Links)
+	actual, err := k.Read(ctx, desired)
+	if err != nil {
+		return vrf.Result{}, err
+	}
+	result := vrf.Plan(desired, actual, o)
+	return result, k.Execute(ctx, result.Ops)
+}
+
 // testbed is an applier on the fake kernel with one guest, homed here.
 type testbed struct {
 	*applier
 	kernel     *fake.Kernel
 	projection *projection
 	journal    []string
+	scopes     [][]string // the links of every apply; nil: all
 }
 
 func newTestbed(t *testing.T) *testbed {
@@ -67,11 +85,8 @@ func newTestbed(t *testing.T) *testbed {
 		}
 		return nil
 	}
-	b.applier = &applier{
-		hypervisor: "hv1", fixed: vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}}},
-		projection: b.projection, kernel: b.kernel, announcer: announcer{&b.journal}, log: slog.New(slog.DiscardHandler),
-		wake: make(chan struct{}, 1), applied: make(chan struct{}),
-	}
+	b.applier = newApplier("hv1", vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}}}, b.projection, planned{b.kernel, b}, slog.New(slog.DiscardHandler))
+	b.applier.announcer = announcer{&b.journal}
 	prefix := func(s string) events.Prefix { return events.PrefixFrom(netip.MustParsePrefix(s)) }
 	b.projection.publish(t, &events.HypervisorRegistered{Hypervisor: "hv1"})
 	b.projection.publish(t, &events.HypervisorRegistered{Hypervisor: "hv2"})
@@ -100,17 +115,54 @@ func (b *testbed) wants(t *testing.T, want ...string) {
 	}
 }
 
+// appears adds a link as the kernel would tell it.
+func (b *testbed) appears(name string) {
+	b.kernel.AddLink(name)
+	b.Notice(kernel.Notice{Links: []string{name}})
+}
+
 func TestAnnouncedWhenTheTapAppears(t *testing.T) {
 	b := newTestbed(t)
 	b.wants(t)
 	if r := b.snapshot(); !slices.Equal(r.waiting, []string{"tap1"}) {
 		t.Errorf("waiting for %v", r.waiting)
 	}
-	b.kernel.AddLink("tap1")
+	b.appears("tap1")
 	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
 	b.wants(t) // nothing changed
 	b.kernel.DeleteLink("tap1")
+	b.Notice(kernel.Notice{Links: []string{"tap1"}})
 	b.wants(t, "announce ")
+}
+
+func TestOnlyWhatChangedIsLookedAt(t *testing.T) {
+	b := newTestbed(t)
+	b.kernel.AddLink("tap1")
+	for _, step := range []struct {
+		what   string
+		change func()
+		want   string
+	}{
+		{"the first round", func() {}, "[[]]"},
+		{"nothing", func() {}, "[]"},
+		{"a foreign link", func() { b.Notice(kernel.Notice{Links: []string{"eth9"}}) }, "[[eth9]]"},
+		{"an address of the guest", func() {
+			b.projection.publish(t, &events.IPReleased{Prefix: events.PrefixFrom(netip.MustParsePrefix("203.0.113.10/32"))})
+		}, "[[tap1]]"},
+		{"the VRF device", func() { b.Notice(kernel.Notice{Links: []string{"public"}}) }, "[[]]"},
+		{"a drain", func() { b.projection.publish(t, &events.HypervisorDrained{Hypervisor: "hv1"}) }, "[]"},
+		{"lost messages", func() { b.Notice(kernel.Notice{Resync: true}) }, "[[]]"},
+		{"a move away", func() { b.projection.publish(t, &events.VMMigrated{VM: "a", To: "hv2"}) }, "[[tap1]]"},
+	} {
+		step.change()
+		b.scopes = nil
+		if _, err := b.round(t); err != nil {
+			t.Errorf("%s: %v", step.what, err)
+		}
+		if got := fmt.Sprint(b.scopes); got != step.want {
+			t.Errorf("%s: looked at %s, want %s", step.what, got, step.want)
+		}
+	}
 }
 
 func TestWithdrawnBeforeTheRouteGoes(t *testing.T) {

@@ -29,15 +29,15 @@ type linkWatch struct {
 	up       map[string]bool // what was told last
 	fib      learnedRoutes
 	sessions carrierUser
-	wake     func()
+	changed  func(kernel.Notice)
 	running  func(name string) bool
 	watch    func(context.Context, func(kernel.Notice)) error
 	log      *slog.Logger
 }
 
-func newLinkWatch(cfg *config.Config, fib learnedRoutes, sessions carrierUser, wake func(), log *slog.Logger) *linkWatch {
+func newLinkWatch(cfg *config.Config, fib learnedRoutes, sessions carrierUser, changed func(kernel.Notice), log *slog.Logger) *linkWatch {
 	w := &linkWatch{
-		up: map[string]bool{}, fib: fib, sessions: sessions, wake: wake, running: hasCarrier, log: log,
+		up: map[string]bool{}, fib: fib, sessions: sessions, changed: changed, running: hasCarrier, log: log,
 		watch: func(ctx context.Context, f func(kernel.Notice)) error { return kernel.Watch(ctx, kernel.Options{}, f) },
 	}
 	for _, u := range cfg.Uplinks {
@@ -75,7 +75,7 @@ func (w *linkWatch) notice(ctx context.Context, n kernel.Notice) {
 	if touched {
 		w.report("repairing next hops", w.fib.Repair(ctx))
 	}
-	w.wake()
+	w.changed(n)
 }
 
 // report logs what went wrong; it is tried again with the next notice, and by

@@ -31,7 +31,7 @@ func TestNotices(t *testing.T) {
 	w := &linkWatch{
 		uplinks: []string{"a", "b"}, up: map[string]bool{"a": true, "b": true},
 		fib: watchedFIB{watched{&journal}}, sessions: watched{&journal},
-		wake:    func() { journal = append(journal, "wake") },
+		changed: func(kernel.Notice) { journal = append(journal, "wake") },
 		running: func(name string) bool { return !lost[name] },
 		log:     slog.New(slog.DiscardHandler),
 	}

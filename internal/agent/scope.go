@@ -1,0 +1,68 @@
+package agent
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/hostroute/hostroute/vrf"
+	"github.com/hostroute/hostroute/vrf/kernel"
+)
+
+// scope collects what the next round of the apply loop must look at: all, or
+// the links that changed. Reading the whole kernel takes time that grows with
+// the hypervisor; a guest that comes or goes must not wait for it.
+type scope struct {
+	mu    sync.Mutex
+	full  bool
+	links map[string]bool
+}
+
+// all makes the next round look at everything.
+func (s *scope) all() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = true
+}
+
+// notice adds what changed in the kernel.
+func (s *scope) notice(n kernel.Notice, vrfs []vrf.VRF) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = s.full || n.Resync || n.Rules
+	for _, name := range n.Links {
+		// A VRF device concerns all that is in it.
+		s.full = s.full || slices.ContainsFunc(vrfs, func(v vrf.VRF) bool { return v.Name == name })
+		s.links[name] = true
+	}
+}
+
+// take hands over what was collected and starts anew.
+func (s *scope) take() (full bool, links map[string]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	full, links = s.full, s.links
+	s.full, s.links = false, map[string]bool{}
+	return full, links
+}
+
+// addChanged adds the taps that two desired states don't have in common.
+func addChanged(links map[string]bool, before, after []vrf.Tap) {
+	old := make(map[string]vrf.Tap, len(before))
+	for _, t := range before {
+		old[t.Name] = t
+	}
+	for _, t := range after {
+		if was, ok := old[t.Name]; !ok || !sameTap(was, t) {
+			links[t.Name] = true
+		}
+		delete(old, t.Name)
+	}
+	for name := range old {
+		links[name] = true
+	}
+}
+
+func sameTap(a, b vrf.Tap) bool {
+	return a.Name == b.Name && a.VRF == b.VRF && slices.Equal(a.Gateways, b.Gateways) &&
+		slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Neighbours, b.Neighbours)
+}
