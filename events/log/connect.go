@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,7 +29,7 @@ type ConnectOptions struct {
 }
 
 // Connect makes a connection that tries to come back for ever.
-func Connect(url string, o ConnectOptions) (*nats.Conn, error) {
+func Connect(urls string, o ConnectOptions) (*nats.Conn, error) {
 	options := connectOptions(o)
 	if o.Device != "" {
 		options = append(options, nats.SetCustomDialer(deviceDialer(o.Device)))
@@ -35,11 +37,22 @@ func Connect(url string, o ConnectOptions) (*nats.Conn, error) {
 	if o.Credentials != "" {
 		options = append(options, nats.UserCredentials(o.Credentials))
 	}
-	nc, err := nats.Connect(url, options...)
+	nc, err := nats.Connect(urls, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the log at %s: %w", url, err)
+		return nil, fmt.Errorf("connecting to the log at %s: %w", Redacted(urls), err)
 	}
 	return nc, nil
+}
+
+// Redacted hides the passwords in a comma-separated list of server URLs.
+func Redacted(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, s := range list {
+		if u, err := url.Parse(strings.TrimSpace(s)); err == nil {
+			list[i] = u.Redacted()
+		}
+	}
+	return strings.Join(list, ",")
 }
 
 // deviceDialer dials through one device (SO_BINDTODEVICE), such as a VRF.

@@ -81,6 +81,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.apply.Run(ctx) })
 	group.Go(func() error { return a.links.Run(ctx) })
 	group.Go(func() error { return a.speak(ctx) })
+	group.Go(func() error { return a.verify(ctx) })
 	group.Go(func() error { return a.socket().Run(ctx) })
 	return group.Wait()
 }
@@ -132,6 +133,26 @@ func (a *Agent) sweepWhenInformed(ctx context.Context, synced <-chan struct{}) e
 		}
 	}
 	return nil
+}
+
+// verifyInterval is how often all learned routes are read back: changes of
+// single routes are not watched, since a watch halves the rate of writing.
+const verifyInterval = 5 * time.Minute
+
+// verify mends learned routes that somebody else changed.
+func (a *Agent) verify(ctx context.Context) error {
+	again := time.NewTicker(verifyInterval)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again.C:
+		}
+		if err := a.fib.Verify(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("reading the learned routes back", "err", err)
+		}
+	}
 }
 
 // sweep removes what a former run had learned and nobody confirmed, VRF by VRF,

@@ -29,7 +29,7 @@ type logTask struct {
 }
 
 func newLogTask(cfg *config.Config, logger *slog.Logger) *logTask {
-	return &logTask{cfg: cfg, log: logger.With("task", "log"), url: cfg.Log.URL, changes: make(chan struct{}, 1)}
+	return &logTask{cfg: cfg, log: logger.With("task", "log"), url: log.Redacted(cfg.Log.URL), changes: make(chan struct{}, 1)}
 }
 
 // Changes signals that State or InSync changed; many changes may be one signal.

@@ -1,0 +1,201 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/events/log"
+	"github.com/hostroute/hostroute/internal/config"
+	"github.com/hostroute/hostroute/vrf"
+	"github.com/hostroute/hostroute/vrf/fake"
+)
+
+const patience = 30 * time.Second
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for pause := time.Millisecond; !ok(); pause = min(2*pause, 50*time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waiting for %s", what)
+		}
+		<-time.After(pause)
+	}
+}
+
+// startLog runs the log task of a hypervisor that serves the log itself.
+func startLog(t *testing.T) *logTask {
+	cfg := &config.Config{Hypervisor: "hv1", Log: config.Log{Embedded: &config.Embedded{
+		Store: t.TempDir(), Listen: netip.MustParseAddrPort("127.0.0.1:0"), Sync: time.Second,
+	}}}
+	task := newLogTask(cfg, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- task.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "the log to be caught up with", task.InSync)
+	return task
+}
+
+// TestAnEventReachesTheKernel publishes through the service of an embedded log
+// and finds the route in the fake kernel and in the announcements.
+func TestAnEventReachesTheKernel(t *testing.T) {
+	task := startLog(t)
+	nc, err := log.Connect(task.status().URL, log.ConnectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	client := log.NewClient(nc, 0)
+	publish := func(data events.Data) {
+		t.Helper()
+		if _, err := client.Publish(t.Context(), events.Event{Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := fake.New()
+	k.AddLink("tap1")
+	b := &testbed{kernel: k}
+	b.applier = newApplier("hv1", vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}}}, task, planned{k, b}, slog.New(slog.DiscardHandler))
+	b.applier.announcer = announcer{&b.journal}
+
+	prefix := events.PrefixFrom(netip.MustParsePrefix("203.0.113.10/32"))
+	publish(&events.HypervisorRegistered{Hypervisor: "hv1"})
+	publish(&events.NetworkDefined{Network: "web", VRF: "public", Subnets: []events.Subnet{{Prefix: events.PrefixFrom(netip.MustParsePrefix("203.0.113.0/24"))}}})
+	publish(&events.VMCreated{VM: "a", Hypervisor: "hv1", Interfaces: []events.Interface{{Tap: "tap1", MAC: events.MAC{Octets: [6]byte{2, 0, 0, 0, 0, 1}}, Network: "web"}}})
+	publish(&events.IPAssigned{Prefix: prefix, VM: "a"})
+	eventually(t, "the guest's address to be known", func() bool {
+		<-task.Changes()
+		g := task.State().Guest("a")
+		return g != nil && len(g.Addresses) == 1
+	})
+	b.wants(t, "announce 203.0.113.10/32")
+	actual, err := k.Read(t.Context(), b.fixed)
+	if err != nil || !hasRoute(actual, "203.0.113.10/32") {
+		t.Errorf("the kernel has no route (%v)", err)
+	}
+	publish(&events.IPReleased{Prefix: prefix})
+	eventually(t, "the release to be known", func() bool {
+		<-task.Changes()
+		return len(task.State().Guest("a").Addresses) == 0
+	})
+	b.wants(t, "announce ")
+}
+
+// TestPoisonIsShown writes rubbish into the hypervisor's feed and finds it in
+// the status, while the rest goes on.
+func TestPoisonIsShown(t *testing.T) {
+	task := startLog(t)
+	nc, err := log.Connect(task.status().URL, log.ConnectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := log.NewClient(nc, 0).Publish(t.Context(), events.Event{Data: &events.HypervisorRegistered{Hypervisor: "hv1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Publish("hr.feed.hv1.a", []byte("rubbish")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the rubbish to be put aside", func() bool { return len(task.status().Quarantined) == 1 })
+	s := Status{Hypervisor: "hv1", Log: task.status()}
+	list := problems(s, nil)
+	if len(list) != 1 || !strings.Contains(list[0], "1 message of the log put aside, first sequence") || !strings.Contains(list[0], "(hr.vm.a)") {
+		t.Errorf("problems: %q", list)
+	}
+}
+
+func TestProblemsSayWhatToDo(t *testing.T) {
+	s := Status{Hypervisor: "hv1", Log: LogStatus{URL: "nats://log", LastError: "connection refused"}}
+	for _, c := range []struct {
+		change func()
+		want   string
+	}{
+		{func() {}, "not caught up with the log yet (connection refused)"},
+		{func() { s.Log.InSync = true }, "the log is out of reach (connection refused): serving on with what is known; check nats://log"},
+		{func() { s.Log.Connected = true }, "the log doesn't know hypervisor hv1: `hostroute hypervisor register hv1`"},
+		{func() { s.Log.Registered = true; s.Kernel.AbsentTaps = []string{"tap1"} }, "tap tap1 is not on this host: start the guest"},
+	} {
+		c.change()
+		if got := problems(s, nil); len(got) == 0 || !strings.Contains(got[0], c.want) {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+	s.Kernel.AbsentTaps = nil
+	if got := problems(s, []Peer{{State: "established"}}); len(got) != 0 {
+		t.Errorf("a healthy hypervisor has problems: %q", got)
+	}
+	down := Peer{VRF: "public", Plane: "a", Address: "100.64.0.1", State: "idle", LastError: "the uplink is down"}
+	if got := problems(s, []Peer{down}); !slices.Equal(got, []string{"no BGP session with 100.64.0.1 in VRF public over plane a (idle): the uplink is down"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestSocketAnswersAndSaysWhatIsWrong(t *testing.T) {
+	s := &socket{log: slog.New(slog.DiscardHandler)}
+	for _, c := range []struct {
+		answer answer
+		code   int
+		body   string
+	}{
+		{func(*http.Request) (any, error) { return []int{1}, nil }, http.StatusOK, "[1]\n"},
+		{func(*http.Request) (any, error) { return nil, errQuery{context.Canceled} }, http.StatusBadRequest, "context canceled\n"},
+		{func(*http.Request) (any, error) { return nil, context.Canceled }, http.StatusInternalServerError, "context canceled\n"},
+	} {
+		w := httptest.NewRecorder()
+		s.handler(c.answer)(w, httptest.NewRequest("GET", "/", nil))
+		if w.Code != c.code || w.Body.String() != c.body {
+			t.Errorf("got %d %q", w.Code, w.Body)
+		}
+	}
+}
+
+func TestAStaleSocketIsTakenOverAndALivingOneIsNot(t *testing.T) {
+	s := &socket{path: t.TempDir() + "/run/agent.sock", log: slog.New(slog.DiscardHandler)}
+	first, err := s.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.listen(t.Context()); err == nil || !strings.Contains(err.Error(), "another agent answers on "+s.path) {
+		t.Errorf("a second agent: %v", err)
+	}
+	_ = first.Close()
+	second, err := s.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = second.Close()
+}
+
+func TestRoutesQuery(t *testing.T) {
+	for in, want := range map[string]string{"": "invalid Prefix", "203.0.113.7": "203.0.113.7/32", "203.0.113.7/24": "203.0.113.0/24", "2001:db8::/32": "2001:db8::/32"} {
+		if got, err := parseMatch(in); err != nil || got.String() != want {
+			t.Errorf("%q: %v, %v", in, got, err)
+		}
+	}
+	if _, err := parseMatch("203.0.113"); err == nil {
+		t.Error("203.0.113 was read as a prefix")
+	}
+	b, err := json.Marshal(longest(map[netip.Prefix]*Route{
+		netip.MustParsePrefix("0.0.0.0/0"):      {Prefix: netip.MustParsePrefix("0.0.0.0/0")},
+		netip.MustParsePrefix("203.0.113.0/24"): {Prefix: netip.MustParsePrefix("203.0.113.0/24")},
+	}))
+	if err != nil || !strings.Contains(string(b), "203.0.113.0/24") || strings.Contains(string(b), "0.0.0.0/0") {
+		t.Errorf("longest match: %s, %v", b, err)
+	}
+}
