@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -33,12 +35,15 @@ func Up(ctx context.Context, t Topology, dir string) (*Lab, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the lab makes network namespaces: run this as root")
 	}
-	standing, err := namespaces(ctx, t.Prefix)
+	standing, err := l.namespaces(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if len(standing) > 0 {
 		return nil, fmt.Errorf("building the lab: %w (namespaces %v)", ErrStanding, standing)
+	}
+	if err := claim(dir); err != nil {
+		return nil, fmt.Errorf("building the lab: %w", err)
 	}
 	if err := l.up(ctx); err != nil {
 		// The caller's context may be what ended; cleaning up is not optional.
@@ -63,9 +68,13 @@ func (l *Lab) up(ctx context.Context) error {
 }
 
 // Down ends every process in the lab's namespaces, removes them and the lab's directory. It finds them by
-// name, so it also clears up after a crash, and finding nothing is no error.
+// name, so it also clears up after a crash, and finding nothing is no error. Namespaces of other names and a
+// directory that no lab was built in are left alone.
 func (l *Lab) Down(ctx context.Context) error {
-	names, err := namespaces(ctx, l.Topology.Prefix)
+	if err := claimed(l.Dir); err != nil {
+		return fmt.Errorf("removing the lab: %w", err)
+	}
+	names, err := l.namespaces(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,10 +104,22 @@ func (l *Lab) Exec(ctx context.Context, node string, args ...string) (string, er
 	return out, nil
 }
 
-// Standing says whether anything of the lab is there.
+// Standing says whether anything of the lab is there. It is an error when the directory is something else's.
 func (l *Lab) Standing(ctx context.Context) (bool, error) {
-	names, err := namespaces(ctx, l.Topology.Prefix)
+	if err := claimed(l.Dir); err != nil {
+		return false, err
+	}
+	names, err := l.namespaces(ctx)
 	return len(names) > 0, err
+}
+
+// namespaces lists what stands of the lab. The names are compared as a whole: others may begin alike.
+func (l *Lab) namespaces(ctx context.Context) ([]string, error) {
+	names, err := namespaces(ctx, l.Topology.Prefix)
+	ours := l.Topology.Nodes()
+	return slices.DeleteFunc(names, func(name string) bool {
+		return !slices.Contains(ours, strings.TrimPrefix(name, l.Topology.Prefix))
+	}), err
 }
 
 // Logs writes the last lines of every log of the lab, for when something went wrong.

@@ -293,7 +293,7 @@ func TestDaemonEndsAndIsFoundAgain(t *testing.T) {
 	testenv.RequireRoot(t)
 	topology := Topology{Prefix: fmt.Sprintf("hrd%d-", os.Getpid())}
 	l := Open(topology, t.TempDir())
-	if err := os.MkdirAll(l.path(logsDir), 0o755); err != nil {
+	if err := errors.Join(claim(l.Dir), os.MkdirAll(l.path(logsDir), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.makeNamespaces(t.Context()); err != nil {
