@@ -113,10 +113,9 @@ func (f *FIB) vrf(ctx context.Context, name string) (*fibVRF, error) {
 // staged is the batch being built, and the sets seen in this Apply by the
 // identity of their slice, which changes share.
 type staged struct {
-	changes  []stagedRoute
-	newSets  []uint32
-	bySlice  map[*NextHop]sliceSet
-	conflict bool // the next change is about a route in the batch
+	changes []stagedRoute
+	newSets []uint32
+	bySlice map[*NextHop]sliceSet
 }
 
 type sliceSet struct {
