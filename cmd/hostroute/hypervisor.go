@@ -9,7 +9,7 @@ import (
 )
 
 func (a *app) hypervisorCommand() *cobra.Command {
-	return group("hypervisor", "Register, drain and fence hypervisors",
+	return group("hypervisor", "Register, drain, fence and list hypervisors",
 		a.hypervisor("register", "Make a hypervisor known, so that guests may live there",
 			func(hv, _ string) events.Data { return &events.HypervisorRegistered{Hypervisor: hv} }),
 		a.hypervisorWhy("drain", "Prefer others: whatever has another way leaves this hypervisor",
@@ -20,6 +20,7 @@ func (a *app) hypervisorCommand() *cobra.Command {
 			func(hv, reason string) events.Data { return &events.HypervisorFenced{Hypervisor: hv, Reason: reason} }),
 		a.hypervisor("unfence", "Take a fence back",
 			func(hv, _ string) events.Data { return &events.HypervisorUnfenced{Hypervisor: hv} }),
+		a.hypervisorList(),
 	)
 }
 

@@ -47,6 +47,37 @@ func (a *app) vmList() *cobra.Command {
 	})
 }
 
+func (a *app) hypervisorList() *cobra.Command {
+	return a.listing("List the hypervisors with how many guests are at home there", "hostroute hypervisor list", func(s *projector.State) error {
+		hypervisors := append([]*projector.Hypervisor{}, s.Hypervisors()...)
+		if a.json {
+			return writeJSON(a.stdout, hypervisors)
+		}
+		homes := map[string]int{}
+		for _, g := range s.Guests() {
+			homes[g.Hypervisor]++
+		}
+		t := newTable(a.stdout, "HYPERVISOR", "GUESTS", "STATE", "REASON")
+		for _, h := range hypervisors {
+			t.row(h.Name, homes[h.Name], service(h), h.Reason)
+		}
+		return t.flush()
+	})
+}
+
+// service words whether a hypervisor is used as usual.
+func service(h *projector.Hypervisor) string {
+	switch {
+	case h.Fenced && h.Drained:
+		return "fenced, drained"
+	case h.Fenced:
+		return "fenced"
+	case h.Drained:
+		return "drained"
+	}
+	return "in service"
+}
+
 // held words the prefixes of one interface of a guest.
 func held(g *projector.Guest, port int) []string {
 	var texts []string
