@@ -39,6 +39,7 @@ func (a *app) agentCommand() *cobra.Command {
 				return err
 			}
 			ag.Version = version().Version
+			outliveReader()
 			return ag.Run(ctx)
 		})
 	configFlags(c, &path, &debug)

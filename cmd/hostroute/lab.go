@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -12,8 +16,22 @@ import (
 
 func (a *app) labCommand() *cobra.Command {
 	c := labcmd.New(scenarios.All()...)
-	c.PersistentPreRun = func(*cobra.Command, []string) { a.started = true }
+	c.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
+		a.started = true
+		cmd.SetContext(untilUnwatched(cmd.Context()))
+	}
 	return c
+}
+
+// untilUnwatched ends with whoever reads the output: the process would end with
+// them too, and leave a lab or a virtual machine behind.
+func untilUnwatched(ctx context.Context) context.Context {
+	signals := []os.Signal{syscall.SIGPIPE}
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup(1)
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, _ = signal.NotifyContext(ctx, signals...) // for the rest of the process
+	return ctx
 }
 
 // ranForUser gives the exit code of a command that the lab ran for the user,

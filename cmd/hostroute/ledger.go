@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/hostroute/hostroute/events/log"
+	"github.com/hostroute/hostroute/internal/config"
 )
 
 // publisher publishes through the log service.
@@ -49,8 +52,14 @@ func (a *app) ledger(ctx context.Context) (ledger, error) {
 }
 
 func (a *app) connect() (*nats.Conn, error) {
+	if !config.ValidServers(a.logURL) {
+		return nil, errors.New("--log or HOSTROUTE_LOG names no NATS server; write it like " + defaultLog + ", several with commas between")
+	}
 	nc, err := log.Connect(a.logURL, log.ConnectOptions{Name: "hostroute " + a.source, Credentials: a.creds})
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrNotExist) && a.creds != "":
+		return nil, fmt.Errorf("%w; --credentials or HOSTROUTE_CREDENTIALS names another file", err)
+	case err != nil:
 		return nil, fmt.Errorf("%w; is it running? --log or HOSTROUTE_LOG names another", err)
 	}
 	return nc, nil

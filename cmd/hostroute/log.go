@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -30,9 +31,14 @@ func (a *app) logServe() *cobra.Command {
 				return err
 			}
 			logger := logger(a.stderr, debug)
-			return withLog(ctx, &cfg.Log, logger, func(ctx context.Context, l *log.Ledger, _ string) error {
+			outliveReader()
+			err = withLog(ctx, &cfg.Log, logger, func(ctx context.Context, l *log.Ledger, _ string) error {
 				return log.NewService(l, logger).Run(ctx)
 			})
+			if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+				return nil // stopped before it had started
+			}
+			return err
 		})
 	configFlags(c, &path, &debug)
 	return c

@@ -63,6 +63,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	var f found
 	isFound := errors.As(err, &f) || scenarioFailed(err)
 	if text := strings.TrimSpace(err.Error()); text != "" {
+		if ctx.Err() != nil {
+			text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+		}
 		fmt.Fprintf(a.stderr, "hostroute: %s\n", text)
 	}
 	switch {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,12 +67,12 @@ func refusal(err error) error {
 func (a *app) publishCommand() *cobra.Command {
 	c := a.command("publish FILE", "Publish events from JSON lines, in order; - is stdin", "hostroute publish events.jsonl",
 		func(ctx context.Context, args []string) error {
-			in, name, err := a.openEvents(args[0])
+			in, err := interruptible(ctx, func() (io.ReadSeekCloser, error) { return a.openEvents(args[0]) })
 			if err != nil {
 				return err
 			}
 			defer in.Close()
-			return a.publishFile(ctx, in, name)
+			return a.publishFile(ctx, in, orDefault(strings.TrimPrefix(args[0], "-"), "stdin"))
 		})
 	c.Long = "Publish events from JSON lines, in order; - is stdin. Every line is checked before\n" +
 		"the first is sent; a line that the log refuses ends it. Events with an id may be\n" +
@@ -80,27 +81,49 @@ func (a *app) publishCommand() *cobra.Command {
 }
 
 // openEvents opens a file of events so that it can be read twice.
-func (a *app) openEvents(path string) (io.ReadSeekCloser, string, error) {
+func (a *app) openEvents(path string) (io.ReadSeekCloser, error) {
 	if path == "-" {
-		b, err := io.ReadAll(a.stdin)
-		if err != nil {
-			return nil, "", fmt.Errorf("reading stdin: %w", err)
-		}
-		return closer{bytes.NewReader(b)}, "stdin", nil
+		return readTwice(a.stdin)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, "", fmt.Errorf("reading events: %w", err)
+		return nil, fmt.Errorf("reading events: %w", err)
 	}
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-		return f, path, nil
+		return f, nil
 	}
 	defer f.Close()
-	b, err := io.ReadAll(f)
+	return readTwice(f)
+}
+
+// readTwice keeps what can be read once only.
+func readTwice(r io.Reader) (io.ReadSeekCloser, error) {
+	b, err := io.ReadAll(r)
 	if err != nil {
-		return nil, "", fmt.Errorf("reading events: %w", err)
+		return nil, fmt.Errorf("reading events: %w", err)
 	}
-	return closer{bytes.NewReader(b)}, path, nil
+	return closer{bytes.NewReader(b)}, nil
+}
+
+// interruptible does what may wait for somebody, as a read of stdin does, and
+// leaves it behind when the context ends.
+func interruptible[T any](ctx context.Context, do func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := do()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, fmt.Errorf("reading events: %w", ctx.Err())
+	}
 }
 
 type closer struct{ *bytes.Reader }

@@ -4,6 +4,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,4 +30,11 @@ func logger(w io.Writer, debug bool) *slog.Logger {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// outliveReader keeps a service running when whoever read its log ends, such as
+// tee(1) or a journal that restarts. Without it the next line ends the process.
+// It is for the rest of the process.
+func outliveReader() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // nobody needs to be told
 }

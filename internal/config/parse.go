@@ -43,7 +43,9 @@ func joined(list []*Error) error {
 // Load parses a file; its name is in every error.
 func Load(path string) (*Config, error) {
 	f, err := os.Open(path)
-	if err != nil {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading the configuration: %w; name it with --config, or write one: `hostroute agent --reference` explains every key", err)
+	} else if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
 	defer f.Close()

@@ -145,14 +145,22 @@ func (c *checker) uplinkAddress(v value) netip.Prefix {
 }
 
 func (c *checker) servers(v value) string {
-	for s := range strings.SplitSeq(v.text, ",") {
-		u, err := url.Parse(strings.TrimSpace(s))
-		if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-			c.refuse(v)
-			break
-		}
+	if !ValidServers(v.text) {
+		c.refuse(v)
 	}
 	return v.text
+}
+
+// ValidServers tells whether a text is what log.url may be: NATS servers, with
+// commas between.
+func ValidServers(text string) bool {
+	for s := range strings.SplitSeq(text, ",") {
+		u, err := url.Parse(strings.TrimSpace(s))
+		if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *checker) listen(v value) netip.AddrPort {
