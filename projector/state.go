@@ -3,6 +3,7 @@ package projector
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -163,4 +164,16 @@ type MissingError struct{ Subjects []string }
 
 func (e *MissingError) Error() string {
 	return fmt.Sprintf("not looked up yet: %s", strings.Join(e.Subjects, ", "))
+}
+
+// Registers yields every register with its subject, ended ones too, in the
+// order of the subjects: all that a State knows, to be kept and put again.
+func (s *State) Registers() iter.Seq2[string, Register] {
+	return func(yield func(string, Register) bool) {
+		for _, subject := range slices.Sorted(maps.Keys(s.registers)) {
+			if !yield(subject, s.registers[subject]) {
+				return
+			}
+		}
+	}
 }

@@ -40,6 +40,9 @@ type Announcer interface {
 // Projection is where the desired state comes from.
 type Projection interface {
 	State() *projector.State
+	// Known tells whether State may be announced.
+	Known() bool
+	// InSync tells whether State is all there is, so that the rest may go.
 	InSync() bool
 }
 
@@ -54,7 +57,7 @@ type applier struct {
 	log        *slog.Logger
 
 	wake    chan struct{} // capacity 1
-	applied chan struct{} // closed after the first round in sync
+	applied chan struct{} // closed after the first round that announced
 	scope   scope
 	taps    []vrf.Tap // desired in the last round that succeeded
 	swept   bool      // a round in sync has succeeded
@@ -104,7 +107,7 @@ func (a *applier) Run(ctx context.Context) error {
 	var complaint string // the error that was logged last: it is said once
 	for {
 		wait := resyncInterval
-		inSync, err := a.round(ctx)
+		known, err := a.round(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -117,7 +120,7 @@ func (a *applier) Run(ctx context.Context) error {
 				a.log.Warn("applying the desired state; trying again until it succeeds", "err", err)
 			}
 		}
-		if inSync && first != nil {
+		if known && first != nil {
 			close(first)
 			first = nil
 		}
@@ -135,28 +138,28 @@ func (a *applier) Run(ctx context.Context) error {
 	}
 }
 
-// round is one comparison. It tells whether the projection was in sync, that
-// is whether what it applied is all there is.
+// round is one comparison. It tells whether the projection was known, that is
+// whether it announced.
 func (a *applier) round(ctx context.Context) (bool, error) {
-	inSync := a.projection.InSync()
+	known, inSync := a.projection.Known(), a.projection.InSync()
 	host := projector.Desired(a.projection.State(), a.hypervisor)
 	desired := a.fixed
 	var problems []string
 	desired.Taps, problems = a.servable(host)
 
-	if inSync { // withdraw before the route goes
+	if known { // withdraw before the route goes
 		a.announce(intersect(a.current(), host.Announcements))
 	}
 	err := a.apply(ctx, desired, inSync)
 	present := a.noteRound(host, desired.Taps, problems, err)
-	if inSync {
+	if known {
 		var refused func(target) bool
 		if err != nil {
 			refused = a.refused(ctx, desired)
 		}
 		a.announce(reachable(host.Announcements, desired.Taps, present, refused))
 	}
-	return inSync, err
+	return known, err
 }
 
 // apply brings the kernel to what is desired, in all or where something

@@ -27,6 +27,7 @@ type projection struct {
 
 func (p *projection) State() *projector.State { return p.state.Clone() }
 func (p *projection) InSync() bool            { return p.inSync }
+func (p *projection) Known() bool             { return p.inSync }
 
 func (p *projection) publish(t *testing.T, data events.Data) {
 	t.Helper()

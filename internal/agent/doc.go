@@ -18,7 +18,10 @@
 //
 // # Order of trust
 //
-// Nothing of ours is swept before the log was caught up, and no session is
+// First the local snapshot of a former run: the kernel is made right with no
+// network. Then the log. What only the snapshot says is announced when the log
+// stays out of reach for snapshotGrace, since the log may say that a guest has
+// moved. Nothing of ours is swept before the log was caught up, and no session is
 // dialled before the guests of this hypervisor are in the kernel: with
 // graceful restart (RFC 4724) the route reflectors then keep what was
 // announced before, and End-of-RIB is the word that it is complete again. A
@@ -33,7 +36,9 @@
 //
 // # Failures
 //
-// What fails to apply is reported in Status, stays different from what is
+// A snapshot that can't be used is set aside, and one that can't be written is
+// a problem in Status; both are otherwise as if there were none. What fails to
+// apply is reported in Status, stays different from what is
 // desired, and is tried again at the next wake, at the latest after
 // resyncInterval. A log out of reach changes nothing.
 package agent

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
@@ -24,9 +25,21 @@ type logTask struct {
 
 	mu       sync.Mutex
 	url      string
-	follower *log.Follower // nil before the log is connected to
+	follower *log.Follower    // nil before the log is connected to
+	restored *projector.State // from the local snapshot; nil: there was none
+	cursor   log.Cursor       // of restored
+	damaged  string           // why there is no snapshot; empty: there is
 	caughtUp bool
+	waited   bool // long enough for the log: what was restored is served
 }
+
+// snapshotGrace is how long a log is waited for before what was restored from
+// the local snapshot is announced, since the log may say that a guest has
+// moved. It is far below the time that reflectors keep announcements.
+const snapshotGrace = 10 * time.Second
+
+// saveInterval is the shortest time between two snapshots.
+const saveInterval = time.Second
 
 func newLogTask(cfg *config.Config, logger *slog.Logger) *logTask {
 	return &logTask{cfg: cfg, log: logger.With("task", "log"), url: log.Redacted(cfg.Log.URL), changes: make(chan struct{}, 1)}
@@ -37,10 +50,24 @@ func (t *logTask) Changes() <-chan struct{} { return t.changes }
 
 // State is a copy of what is known.
 func (t *logTask) State() *projector.State {
-	if f := t.following(); f != nil {
+	t.mu.Lock()
+	f, restored := t.follower, t.restored
+	t.mu.Unlock()
+	switch {
+	case f != nil:
 		return f.State()
+	case restored != nil:
+		return restored.Clone()
 	}
 	return projector.New()
+}
+
+// Known tells whether State may be announced: the log was caught up with, or
+// could not be reached for a while and a snapshot says what was served before.
+func (t *logTask) Known() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.caughtUp || (t.waited && t.restored != nil)
 }
 
 // InSync tells whether the log was caught up with once. A log that is away
@@ -51,14 +78,11 @@ func (t *logTask) InSync() bool {
 	return t.caughtUp
 }
 
-func (t *logTask) following() *log.Follower {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.follower
-}
-
 // Run works until the context ends.
 func (t *logTask) Run(ctx context.Context) error {
+	t.restore()
+	waiting := time.AfterFunc(snapshotGrace, t.giveUpWaiting)
+	defer waiting.Stop()
 	if t.cfg.Log.Embedded != nil {
 		return t.serve(ctx)
 	}
@@ -71,6 +95,36 @@ func (t *logTask) Run(ctx context.Context) error {
 	}
 	defer nc.Close()
 	return t.follow(ctx, nc)
+}
+
+// restore takes what a former run knew.
+func (t *logTask) restore() {
+	s, c, err := restore(t.cfg.State, t.cfg.Hypervisor)
+	t.mu.Lock()
+	t.restored, t.cursor = s, c
+	if err != nil {
+		t.damaged = err.Error()
+	}
+	t.mu.Unlock()
+	switch {
+	case err != nil:
+		t.log.Error("no local snapshot", "err", err)
+	case s != nil:
+		t.log.Info("local snapshot restored", "tick", c.Tick.Sequence, "guests", len(s.Guests()))
+	}
+	t.signal()
+}
+
+// giveUpWaiting has what was restored announced, if the log wasn't reached.
+func (t *logTask) giveUpWaiting() {
+	t.mu.Lock()
+	t.waited = true
+	alone := !t.caughtUp && t.restored != nil
+	t.mu.Unlock()
+	if alone {
+		t.log.Warn("the log is out of reach: serving from the local snapshot")
+		t.signal()
+	}
 }
 
 // serve runs the log inside this process, with its service, and follows it.
@@ -109,8 +163,8 @@ func (t *logTask) serve(ctx context.Context) error {
 
 // follow runs the follower and passes its signals on.
 func (t *logTask) follow(ctx context.Context, nc *nats.Conn) error {
-	f := log.NewFollower(nc, t.cfg.Hypervisor, log.FollowerOptions{Logger: t.log})
 	t.mu.Lock()
+	f := log.NewFollower(nc, t.cfg.Hypervisor, log.FollowerOptions{State: t.restored, Cursor: t.cursor, Logger: t.log})
 	t.follower = f
 	t.mu.Unlock()
 	group, ctx := errgroup.WithContext(ctx)
@@ -120,24 +174,56 @@ func (t *logTask) follow(ctx context.Context, nc *nats.Conn) error {
 		}
 		return nil
 	})
-	group.Go(func() error {
-		inSync := f.InSync()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-inSync:
-				inSync = nil
-				t.mu.Lock()
-				t.caughtUp = true
-				t.mu.Unlock()
-				t.log.Info("caught up with the log")
-			case <-f.Changes():
-			}
-			t.signal()
-		}
-	})
+	group.Go(func() error { return t.pass(ctx, f) })
 	return group.Wait()
+}
+
+// pass passes the follower's signals on and keeps the snapshot up to date.
+func (t *logTask) pass(ctx context.Context, f *log.Follower) error {
+	inSync := f.InSync()
+	due := time.NewTimer(saveInterval)
+	defer due.Stop()
+	dirty := false
+	for {
+		select {
+		case <-ctx.Done():
+			if dirty {
+				t.save(f)
+			}
+			return nil
+		case <-inSync:
+			inSync, dirty = nil, true
+			t.mu.Lock()
+			t.caughtUp = true
+			t.mu.Unlock()
+			t.log.Info("caught up with the log")
+			t.signal()
+		case <-f.Changes():
+			dirty = true
+			t.signal()
+		case <-due.C:
+			if dirty && inSync == nil {
+				t.save(f)
+				dirty = false
+			}
+			due.Reset(saveInterval)
+		}
+	}
+}
+
+func (t *logTask) save(f *log.Follower) {
+	s, c := f.Checkpoint()
+	failure := ""
+	if err := save(t.cfg.State, t.cfg.Hypervisor, s, c); err != nil {
+		failure = err.Error()
+	}
+	t.mu.Lock()
+	before := t.damaged
+	t.damaged = failure
+	t.mu.Unlock()
+	if failure != "" && failure != before {
+		t.log.Error("no local snapshot for the next start", "err", failure)
+	}
 }
 
 func (t *logTask) signal() {
@@ -149,7 +235,7 @@ func (t *logTask) signal() {
 
 func (t *logTask) status() LogStatus {
 	t.mu.Lock()
-	s := LogStatus{URL: t.url, InSync: t.caughtUp}
+	s := LogStatus{URL: t.url, InSync: t.caughtUp, Restored: t.restored != nil, SnapshotError: t.damaged}
 	f := t.follower
 	t.mu.Unlock()
 	if f == nil {

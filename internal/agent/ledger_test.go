@@ -35,7 +35,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 // startLog runs the log task of a hypervisor that serves the log itself.
 func startLog(t *testing.T) *logTask {
-	cfg := &config.Config{Hypervisor: "hv1", Log: config.Log{Embedded: &config.Embedded{
+	cfg := &config.Config{Hypervisor: "hv1", State: t.TempDir(), Log: config.Log{Embedded: &config.Embedded{
 		Store: t.TempDir(), Listen: netip.MustParseAddrPort("127.0.0.1:0"), Sync: time.Second,
 	}}}
 	task := newLogTask(cfg, slog.New(slog.DiscardHandler))

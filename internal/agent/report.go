@@ -29,16 +29,19 @@ type Status struct {
 
 // LogStatus is how the agent stands with the log.
 type LogStatus struct {
-	Connected   bool         `json:"connected"`
-	InSync      bool         `json:"in_sync"`    // caught up once since the start
-	Registered  bool         `json:"registered"` // the log knows this hypervisor
-	URL         string       `json:"url"`
-	Tick        uint64       `json:"tick"`         // sequence of the last tick of this hypervisor
-	NetworkTick uint64       `json:"network_tick"` // sequence of the last tick of the networks
-	Gaps        uint64       `json:"gaps"`
-	Snapshots   uint64       `json:"snapshots"`
-	LastError   string       `json:"last_error,omitempty"`
-	Quarantined []Quarantine `json:"quarantined,omitempty"`
+	Connected   bool   `json:"connected"`
+	InSync      bool   `json:"in_sync"`    // caught up once since the start
+	Registered  bool   `json:"registered"` // the log knows this hypervisor
+	URL         string `json:"url"`
+	Tick        uint64 `json:"tick"`         // sequence of the last tick of this hypervisor
+	NetworkTick uint64 `json:"network_tick"` // sequence of the last tick of the networks
+	Gaps        uint64 `json:"gaps"`
+	Snapshots   uint64 `json:"snapshots"`
+	LastError   string `json:"last_error,omitempty"`
+	Restored    bool   `json:"restored"` // started from the local snapshot
+	// SnapshotError says why there is no local snapshot for the next start.
+	SnapshotError string       `json:"snapshot_error,omitempty"`
+	Quarantined   []Quarantine `json:"quarantined,omitempty"`
 }
 
 // Quarantine is a message of the log that was put aside.

@@ -64,10 +64,15 @@ func problems(s Status, peers []Peer) (list []string) {
 	switch {
 	case !s.Log.Connected && s.Log.InSync:
 		add("the log is out of reach (%s): serving on with what is known; check %s", orUnknown(s.Log.LastError), s.Log.URL)
+	case !s.Log.InSync && s.Log.Restored:
+		add("not caught up with the log since the start (%s): serving from the local snapshot, nothing is swept; check %s and `hostroute log serve`", orUnknown(s.Log.LastError), s.Log.URL)
 	case !s.Log.InSync:
 		add("not caught up with the log yet (%s): nothing is swept, nothing is announced; check %s and `hostroute log serve`", orUnknown(s.Log.LastError), s.Log.URL)
 	case !s.Log.Registered:
 		add("the log doesn't know hypervisor %s: `hostroute hypervisor register %s`, or correct its name in the configuration", s.Hypervisor, s.Hypervisor)
+	}
+	if s.Log.SnapshotError != "" {
+		add("%s", s.Log.SnapshotError)
 	}
 	for _, e := range s.Kernel.Errors {
 		add("the kernel refuses: %s", e)
