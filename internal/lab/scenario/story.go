@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hostroute/hostroute/internal/lab"
+	"github.com/hostroute/hostroute/internal/lab/vm"
 )
 
 // Story is a running scenario: what it says, what it has checked and measured.
@@ -143,7 +144,8 @@ func coloured(w io.Writer) bool {
 	if os.Getenv(ColourEnv) == "1" {
 		return true
 	}
-	return IsTerminal(w)
+	// In the VM the console is a terminal, whoever watches it outside.
+	return os.Getenv(vm.InVMEnv) == "" && IsTerminal(w)
 }
 
 // ColourEnv, set to 1, asks for colours where the output only passes through on its way to a terminal.
