@@ -73,6 +73,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.log.Info("agent starts", "hypervisor", a.cfg.Hypervisor, "adopted_routes", adopted)
 	a.speaker = session.New(sessionConfig(a.cfg, adopted > 0), a.fib, a.log.With("task", "bgp"))
 	a.apply.announcer = a.speaker
+	if err := a.preflight(ctx); err != nil {
+		return err
+	}
 	a.links = newLinkWatch(a.cfg, a.fib, a.speaker, a.apply.Notice, a.log.With("task", "links"))
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -84,6 +87,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.verify(ctx) })
 	group.Go(func() error { return a.socket().Run(ctx) })
 	return group.Wait()
+}
+
+// preflight makes the devices of the configuration, and finds what no retry
+// can mend: a kernel without VRF, or a process that may not change it. Any
+// other failure is for the apply loop, which tries again.
+func (a *Agent) preflight(ctx context.Context) error {
+	_, err := a.apply.round(ctx)
+	for _, fatal := range []error{kernel.ErrNotPermitted, kernel.ErrNoVRF} {
+		if errors.Is(err, fatal) {
+			return fatal
+		}
+	}
+	return nil
 }
 
 // forwardChanges wakes the apply loop when the projection changed.
