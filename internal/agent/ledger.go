@@ -155,7 +155,13 @@ func (t *logTask) serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		group.Go(func() error { return log.NewService(ledger, t.log).Run(ctx) })
+		service := log.NewService(ledger, t.log)
+		group.Go(func() error { return service.Run(ctx) })
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-service.Ready():
+		}
 		return t.follow(ctx, nc)
 	})
 	return group.Wait()
