@@ -49,5 +49,14 @@ func (e *Error) Error() string {
 
 // invalid makes the error of a field that is wrong by itself.
 func invalid(field, value, format string, args ...any) *Error {
-	return &Error{Code: CodeInvalid, Field: field, Value: value, Reason: fmt.Sprintf(format, args...)}
+	return &Error{Code: CodeInvalid, Field: shorten(field), Value: shorten(value), Reason: shorten(fmt.Sprintf(format, args...))}
+}
+
+// shorten cuts what a publisher sent to a length that an answer can carry.
+func shorten(s string) string {
+	const most = 512
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -46,7 +46,8 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	}
 	env := envelope{ID: e.ID, Type: e.Type(), Source: e.Source, Data: data}
 	if !e.Time.IsZero() {
-		env.Time = &e.Time
+		utc := e.Time.UTC() // a zone may have seconds, which RFC 3339 has not
+		env.Time = &utc
 	}
 	return json.Marshal(env)
 }
@@ -63,6 +64,10 @@ func Parse(b []byte) (Event, error) {
 	}
 	data, err := DecodeData(env.Type, env.Data)
 	if err != nil {
+		return Event{}, err
+	}
+	if err := checkKeys(json.NewDecoder(bytes.NewReader(b)), ""); err != nil {
+		err.Type = env.Type
 		return Event{}, err
 	}
 	e := Event{ID: env.ID, Source: env.Source, Data: data}
@@ -97,7 +102,7 @@ func (e Event) Validate() error {
 	if e.Data == nil {
 		return invalid("data", "", "missing")
 	}
-	err := first(checkOptionalText("id", e.ID), checkOptionalText("source", e.Source), e.Data.check())
+	err := first(checkOptionalText("id", e.ID), checkOptionalText("source", e.Source), checkTime(e.Time), e.Data.check())
 	if err == nil {
 		return nil
 	}
@@ -115,6 +120,17 @@ func checkOptionalText(field, s string) *Error {
 		if r < ' ' || r > '~' {
 			return invalid(field, s, "must be printable ASCII")
 		}
+	}
+	if strings.Trim(s, " ") != s {
+		return invalid(field, s, "must not begin or end with a space: a header loses it on its way")
+	}
+	return nil
+}
+
+// checkTime wants a time that RFC 3339 can write in UTC, since it travels so.
+func checkTime(t time.Time) *Error {
+	if y := t.UTC().Year(); y < 1 || y > 9999 {
+		return invalid("time", "", "is in the year %d of UTC; at least 1 and at most 9999", y)
 	}
 	return nil
 }
@@ -138,6 +154,44 @@ func decodeStrict(b []byte, v any) error {
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return invalid("", "", "more than one JSON value; send one object an event")
+	}
+	return nil
+}
+
+// checkKeys refuses what encoding/json lets pass: a field that is given twice,
+// of which the last would win, and one that is spelt with capitals.
+func checkKeys(d *json.Decoder, path string) *Error {
+	start, err := d.Token()
+	if err != nil {
+		return invalid(path, "", "%v", err)
+	}
+	delim, _ := start.(json.Delim)
+	seen := map[string]bool{}
+	for i := 0; delim != 0 && d.More(); i++ {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if delim == '{' {
+			key, err := d.Token()
+			if err != nil {
+				return invalid(path, "", "%v", err)
+			}
+			name := fmt.Sprint(key)
+			at = strings.TrimPrefix(path+"."+name, ".")
+			switch {
+			case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != "":
+				return invalid(at, "", "unknown field; names of fields are in lower case")
+			case seen[name]:
+				return invalid(at, "", "given twice; give it once")
+			}
+			seen[name] = true
+		}
+		if err := checkKeys(d, at); err != nil {
+			return err
+		}
+	}
+	if delim != 0 {
+		if _, err := d.Token(); err != nil { // its end
+			return invalid(path, "", "%v", err)
+		}
 	}
 	return nil
 }

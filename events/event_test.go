@@ -3,6 +3,7 @@ package events
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +94,19 @@ func TestBadEventsNameFieldAndValue(t *testing.T) {
 		"allocation":       {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24","allocation":16}]}}`, `subnets[0].allocation "16": must be 24 to 32`},
 		"gateway":          {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24"}],"gateways":["192.0.2.1"]}}`, `gateways[0] "192.0.2.1": in no subnet of the network`},
 		"mtu":              {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24"}],"mtu":100}}`, `mtu "100": must be 576 to 65535`},
+		"field twice":      {`{"type":"VMDeleted","data":{"vm":"a","vm":"b"}}`, `VMDeleted: data.vm: given twice; give it once`},
+		"data twice":       {`{"type":"VMDeleted","data":{"vm":"a"},"data":{"vm":"b"}}`, `VMDeleted: data: given twice`},
+		"twice in a list":  {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24"},{"prefix":"192.0.2.0/24","prefix":"10.0.0.0/8"}]}}`, `data.subnets[1].prefix: given twice`},
+		"capitals":         {`{"type":"VMDeleted","data":{"vm":"a","VM":"b"}}`, `VMDeleted: data.VM: unknown field; names of fields are in lower case`},
+		"long s":           {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[],"ſubnets":[{"prefix":"203.0.113.0/24"}]}}`, `unknown field`},
+		"year 0 in UTC":    {`{"type":"VMDeleted","time":"0001-01-01T00:00:00+01:00","data":{"vm":"a"}}`, `VMDeleted: time: is in the year 0 of UTC`},
+		"year 10000":       {`{"type":"VMDeleted","time":"9999-12-31T23:59:59-01:00","data":{"vm":"a"}}`, `time: is in the year 10000 of UTC`},
+		"id in spaces":     {`{"id":" x","type":"VMDeleted","data":{"vm":"a"}}`, `id " x": must not begin or end with a space`},
+		"source of spaces": {`{"source":" ","type":"VMDeleted","data":{"vm":"a"}}`, `source " ": must not begin or end with a space`},
+		"deep":             {`{"type":"VMDeleted","data":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`, `exceeded max depth`},
+		"invalid UTF-8":    {"{\"type\":\"HypervisorDrained\",\"data\":{\"hypervisor\":\"h\",\"reason\":\"\xff\"}}", `control characters or invalid UTF-8`},
+		"search":           {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24"}],"search":[` + strings.Repeat(`"a",`, 32) + `"a"]}}`, `search "33": too many; at most 32`},
+		"option twice":     {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24"}],"dhcp":{"options":[{"code":7,"hex":"00"},{"code":7,"hex":"01"}]}}}`, `dhcp.options[1].code "7": given twice`},
 		"id":               {`{"id":"ä","type":"VMDeleted","data":{"vm":"a"}}`, `must be printable ASCII`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,6 +116,33 @@ func TestBadEventsNameFieldAndValue(t *testing.T) {
 				t.Errorf("got  %v\nwant %s", err, c.want)
 			}
 		})
+	}
+}
+
+// TestErrorsAreShort sends values that an answer couldn't give back.
+func TestErrorsAreShort(t *testing.T) {
+	long := strings.Repeat("x", 900_000)
+	for _, text := range []string{
+		`{"type":"` + long + `","data":{}}`,
+		`{"type":"VMDeleted","` + long + `":1,"data":{}}`,
+		`{"type":"VMDeleted","data":{"vm":"a","` + long + `":1}}`,
+		`{"type":"VMDeleted","data":{"vm":"` + long + `"}}`,
+		`{"type":"VMDeleted","data":{"vm":1` + strings.Repeat("0", 900_000) + `}}`,
+		`{"type":"VMDeleted","id":"` + long + `","data":{"vm":"a"}}`,
+		`{"type":"VMDeleted","time":"` + long + `","data":{"vm":"a"}}`,
+		`{"type":"IPAssigned","data":{"prefix":"` + long + `","vm":"a"}}`,
+		`{"type":"IPAssigned","data":{"prefix":"10.0.0.1","vm":"a","role":"` + long + `"}}`,
+		`{"type":"IPAssigned","data":{"prefix":"10.0.0.1","vm":"a","interface":"` + long + `"}}`,
+		`{"type":"VMCreated","data":{"vm":"a","hypervisor":"h","interfaces":[{"tap":"t","mac":"` + long + `","network":"n"}]}}`,
+		`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"10.0.0.0/8"}],"gateways":["` + long + `"]}}`,
+		`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"10.0.0.0/8"}],"domain":"` + long + `"}}`,
+		`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"10.0.0.0/8"}],"dhcp":{"options":[{"code":7,"hex":"` + long + `"}]}}}`,
+	} {
+		_, err := Parse([]byte(text))
+		var bad *Error
+		if !errors.As(err, &bad) || len(err.Error()) > 2000 {
+			t.Errorf("%.80s…: %T of %d bytes: %.200v", text, err, len(fmt.Sprint(err)), err)
+		}
 	}
 }
 

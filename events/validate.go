@@ -13,6 +13,7 @@ const (
 	MaxInterfaces = 32
 	MaxSubnets    = 64
 	maxText       = 255
+	maxSearch     = 32
 )
 
 func first(errs ...*Error) *Error {
@@ -82,6 +83,9 @@ func (d *NetworkDefined) check() *Error {
 	); err != nil {
 		return err
 	}
+	if n := len(d.Search); n > maxSearch {
+		return invalid("search", strconv.Itoa(n), "too many; at most %d", maxSearch)
+	}
 	for i, s := range d.Search {
 		if err := checkText(fmt.Sprintf("search[%d]", i), s); err != nil {
 			return err
@@ -137,11 +141,16 @@ func (d DHCP) check() *Error {
 	); err != nil {
 		return err
 	}
+	seen := map[int]bool{}
 	for i, o := range d.Options {
 		field := fmt.Sprintf("dhcp.options[%d]", i)
-		if o.Code < 1 || o.Code > 254 {
+		switch {
+		case o.Code < 1 || o.Code > 254:
 			return invalid(field+".code", strconv.Itoa(o.Code), "must be 1 to 254")
+		case seen[o.Code]:
+			return invalid(field+".code", strconv.Itoa(o.Code), "given twice")
 		}
+		seen[o.Code] = true
 		if v, err := hex.DecodeString(o.Hex); err != nil || len(v) == 0 || len(v) > 255 {
 			return invalid(field+".hex", o.Hex, "must be 1 to 255 bytes in hexadecimal")
 		}
