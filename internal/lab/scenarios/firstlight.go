@@ -52,6 +52,7 @@ func tellFirstLight(ctx context.Context, s *scenario.Story) error {
 		{"Plane b is cut, and everything still flows; it comes back, and carries all when a is cut", w.cutPlanes},
 		{"An agent is killed and started again, and changes nothing", w.restartAgent},
 		{"The log tells what happened, and replay equals the kernel", w.replayEqualsKernel},
+		{"A poisoned message gets into the log; it is put aside, and harms nobody", w.poisonedLog},
 	} {
 		if err := s.Step(ctx, chapter.title, chapter.tell); err != nil {
 			return err

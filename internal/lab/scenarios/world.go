@@ -70,12 +70,20 @@ type status struct {
 	Healthy  bool     `json:"healthy"`
 	Problems []string `json:"problems"`
 	Log      struct {
-		InSync bool `json:"in_sync"`
+		InSync      bool         `json:"in_sync"`
+		Quarantined []quarantine `json:"quarantined"`
 	} `json:"log"`
 	BGP struct {
 		Established int `json:"established"`
 		Configured  int `json:"configured"`
 	} `json:"bgp"`
+}
+
+// quarantine is a message of the log that an agent has put aside.
+type quarantine struct {
+	Sequence uint64 `json:"sequence"`
+	Subject  string `json:"subject"`
+	Reason   string `json:"reason"`
 }
 
 // healthy tells why an agent doesn't call itself healthy; nil: it does.
