@@ -129,7 +129,7 @@ func (a *app) tellReplay(r replayed) error {
 		t.row("PROBLEM", p.VM+" "+p.Tap, p.Reason)
 	}
 	for _, q := range r.Quarantined {
-		t.row("QUARANTINED", fmt.Sprintf("#%d %s", q.Sequence, q.Type), q.Reason)
+		t.row("QUARANTINED", fmt.Sprintf("#%d %s", q.Sequence, orDefault(q.Type, "message")), q.Reason)
 	}
 	if err := t.flush(); err != nil || r.Kernel == nil {
 		return err

@@ -60,7 +60,7 @@ func (a *app) showLog(t table, l agent.LogStatus) {
 		t.row("", "last error: "+l.LastError)
 	}
 	for _, q := range l.Quarantined {
-		t.row("quarantined", fmt.Sprintf("#%d %s on %s: %s", q.Sequence, q.Type, q.Subject, q.Reason))
+		t.row("quarantined", fmt.Sprintf("#%d %s on %s: %s", q.Sequence, orDefault(q.Type, "message"), q.Subject, q.Reason))
 	}
 }
 
