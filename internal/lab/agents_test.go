@@ -1,13 +1,16 @@
 package lab
 
 import (
+	"bytes"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/internal/config"
+	"github.com/hostroute/hostroute/projector"
 )
 
 // TestAgentConfigsAreValid has the agent's own parser read what the lab writes.
@@ -69,5 +72,36 @@ func TestReferenceAddresses(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+}
+
+// TestWorldIsValid reads the lab's events as `hostroute publish` does and folds them.
+func TestWorldIsValid(t *testing.T) {
+	l := Open(Reference(), t.TempDir())
+	if err := l.writeWorld(); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(l.WorldFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, sequence := projector.New(), uint64(0)
+	for line := range bytes.Lines(raw) {
+		e, err := events.Parse(line)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if e, err = projector.Complete(state, e); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		sequence++
+		if _, err := state.Apply(projector.Record{Sequence: sequence, Event: e}); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+	}
+	for _, g := range l.Topology.Guests {
+		if got := state.Guest(g.Name); got == nil || len(got.Addresses) != 4 {
+			t.Errorf("guest %s is %+v, want it with its four prefixes", g.Name, got)
+		}
 	}
 }

@@ -1,8 +1,10 @@
 package labcmd
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"text/tabwriter"
@@ -23,7 +25,7 @@ func New(scenarios ...scenario.Scenario) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	dir := cmd.PersistentFlags().String("dir", lab.DefaultDir, "the lab's directory: configuration, state, logs")
+	dir := cmd.PersistentFlags().String("dir", lab.DefaultDir, "the lab's directory, a new `PATH`: configuration, state, logs")
 	cmd.AddCommand(listCommand(scenarios), upCommand(dir), runCommand(scenarios, dir), downCommand(dir), vmCommand())
 	return cmd
 }
@@ -34,6 +36,9 @@ func listCommand(scenarios []scenario.Scenario) *cobra.Command {
 		Short: "The scenarios that run knows",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON, err := cmd.Flags().GetBool("json"); err == nil && asJSON { // a flag of the whole program
+				return listJSON(cmd.OutOrStdout(), scenarios)
+			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			for _, s := range scenarios {
 				fmt.Fprintf(w, "%s\t%s\n", s.Name, s.Summary)
@@ -43,12 +48,33 @@ func listCommand(scenarios []scenario.Scenario) *cobra.Command {
 	}
 }
 
+// listJSON writes the scenarios for programs.
+func listJSON(w io.Writer, scenarios []scenario.Scenario) error {
+	type entry struct {
+		Name     string `json:"name"`
+		Summary  string `json:"summary"`
+		NeedsVRF bool   `json:"needs_vrf"`
+	}
+	list := []entry{}
+	for _, s := range scenarios {
+		list = append(list, entry{s.Name, s.Summary, s.NeedsVRF})
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(list)
+}
+
 func runCommand(scenarios []scenario.Scenario, dir *string) *cobra.Command {
 	var keep bool
 	cmd := &cobra.Command{
 		Use:   "run SCENARIO",
 		Short: "Tell a scenario, check what it says, and take the lab down again",
-		Args:  cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("lab run takes one SCENARIO and was given %d; `hostroute lab list` names them", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sc, err := scenario.Find(scenarios, args[0])
 			if err != nil {
@@ -111,16 +137,17 @@ func upCommand(dir *string) *cobra.Command {
 	return cmd
 }
 
-const hints = `The lab stands. Its hosts are network namespaces:
+const hints = `The lab stands. Its hosts are network namespaces; each of these can be pasted as it is:
 
-  ip netns exec hr-vm1 ping 203.0.113.13       a guest
+  ip netns exec hr-control %[3]s --log %[2]s publish %[4]s
+  ip netns exec hr-vm1 ping -c 3 203.0.113.13
+  ip netns exec hr-vm1 ping -c 3 192.0.2.1
   ip netns exec hr-hv1 ip route show vrf public
   ip netns exec hr-rra birdc -s %[1]s/rra-bird.ctl show route table all
-  ip netns exec hr-control bash                 publish from here: the log is %[2]s
-  hostroute status --socket %[1]s/hv1/agent.sock
-  hostroute lab down
+  %[3]s status --socket %[1]s/hv1/agent.sock
+  %[3]s lab down%[5]s
 
-Configuration, state and logs are in %[1]s.
+Nothing is in the log before the first; vm1 reaches nobody until then. Configuration, state and logs are in %[1]s.
 `
 
 func up(cmd *cobra.Command, dir string, bare bool) error {
@@ -135,8 +162,24 @@ func up(cmd *cobra.Command, dir string, bare bool) error {
 			return errors.Join(err, down(cmd, l))
 		}
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), hints, dir, l.LogURL())
-	return nil
+	return tellHints(cmd.OutOrStdout(), l)
+}
+
+// tellHints says how to walk around, under the name by which this program was found.
+func tellHints(w io.Writer, l *lab.Lab) error {
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding the program itself: %w", err)
+	}
+	if inPath, err := exec.LookPath("hostroute"); err == nil && inPath == binary {
+		binary = "hostroute"
+	}
+	where := ""
+	if l.Dir != lab.DefaultDir {
+		where = " --dir " + l.Dir
+	}
+	_, err = fmt.Fprintf(w, hints, l.Dir, l.LogURL(), binary, l.WorldFile(), where)
+	return err
 }
 
 func startHostroute(cmd *cobra.Command, l *lab.Lab) error {

@@ -28,7 +28,12 @@ func vmRunCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run -- COMMAND [ARG]...",
 		Short: "Run a command in the VM and end with its exit status",
-		Args:  cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("COMMAND is missing; write it after --, with its arguments")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inVM(cmd, vm.Options{Command: args, Stdout: cmd.OutOrStdout(), Timeout: timeout})
 		},
@@ -95,16 +100,3 @@ func inVM(cmd *cobra.Command, opts vm.Options) error {
 type ExitError struct{ Code int }
 
 func (e *ExitError) Error() string { return fmt.Sprintf("the command ended with status %d", e.Code) }
-
-// ExitCode is the status that the process should end with for an error from one of these commands.
-func ExitCode(err error) int {
-	var exit *ExitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit):
-		return exit.Code
-	default:
-		return 1
-	}
-}
