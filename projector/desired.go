@@ -33,15 +33,16 @@ func Desired(s *State, hypervisor string) Host {
 	if h := s.Hypervisor(hypervisor); h != nil {
 		b.fenced, b.drained = h.Fenced, h.Drained
 	}
-	guests := slices.DeleteFunc(s.Guests(), func(g *Guest) bool {
-		d := g.Duty(hypervisor)
-		return d != DutyHome && d != DutyPrepare
-	})
+	guests := s.Guests()
 	slices.SortFunc(guests, func(a, b *Guest) int {
 		return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), strings.Compare(a.VM, b.VM))
 	})
-	for _, g := range guests {
-		b.guest(g)
+	for _, duty := range []Duty{DutyHome, DutyPrepare} { // who only comes takes no tap from who is here
+		for _, g := range guests {
+			if g.Duty(hypervisor) == duty {
+				b.guest(g)
+			}
+		}
 	}
 	slices.SortFunc(b.host.Taps, func(a, b vrf.Tap) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(b.host.Announcements, func(a, b bgp.Announcement) int {
@@ -49,6 +50,9 @@ func Desired(s *State, hypervisor string) Host {
 	})
 	return b.host
 }
+
+// everyTap is the gateway that every tap has without being told.
+var everyTap = netip.MustParseAddr("fe80::1")
 
 // route is a prefix in a VRF.
 type route struct {
@@ -106,7 +110,7 @@ func (b *builder) tap(vm, name string, f Interface) (vrf.Tap, bool) {
 	b.taps[name] = vm
 	tap := vrf.Tap{Name: name, VRF: network.VRF}
 	for _, g := range network.Gateways {
-		if !g.Is6() || !g.IsLinkLocalUnicast() { // fe80::1 is on every tap
+		if g.Addr != everyTap {
 			tap.Gateways = append(tap.Gateways, g.Addr)
 		}
 	}

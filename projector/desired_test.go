@@ -86,3 +86,29 @@ func TestTapOfTwoGuests(t *testing.T) {
 		t.Errorf("taps %+v, problems %+v", h.Taps, h.Problems)
 	}
 }
+
+// TestWhoComesTakesNoTap prepares an older guest for a hypervisor on which a
+// younger one has a tap of the same name: the one that is here keeps it.
+func TestWhoComesTakesNoTap(t *testing.T) {
+	s := New()
+	publish(t, s, 1, &events.HypervisorRegistered{Hypervisor: "hv1"})
+	publish(t, s, 2, &events.HypervisorRegistered{Hypervisor: "hv2"})
+	publish(t, s, 3, network("web"))
+	for i, name := range []string{"old", "here"} {
+		publish(t, s, uint64(4+i), &events.VMCreated{VM: name, Hypervisor: []string{"hv1", "hv2"}[i],
+			Interfaces: []events.Interface{{Tap: "tap1", MAC: mac(byte(i + 1)), Network: "web"}}})
+	}
+	publish(t, s, 6, &events.IPAssigned{Prefix: prefix("203.0.113.10"), VM: "here"})
+	before := Desired(s, "hv2")
+	if len(before.Announcements) != 1 {
+		t.Fatalf("announces %+v", before.Announcements)
+	}
+	want := before
+	want.Problems = []Problem{{VM: "old", Tap: "tap1", Reason: `guest "here" has this tap already`}}
+	for i, data := range []events.Data{&events.VMMigrationStarted{VM: "old", To: "hv2"}, &events.VMMigrated{VM: "old", To: "hv2"}} {
+		publish(t, s, uint64(7+i), data)
+		if diff := cmp.Diff(want, Desired(s, "hv2"), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+			t.Errorf("after %T:\n%s", data, diff)
+		}
+	}
+}

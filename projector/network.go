@@ -19,6 +19,9 @@ func (t *transaction) networkDefined(d *events.NetworkDefined) error {
 		if err := compatible(&old.NetworkDefined, d); err != nil {
 			return err
 		}
+		if err := t.gatewaysFree(old, d); err != nil {
+			return err
+		}
 	}
 	vrf := &VRF{Networks: map[string][]netip.Prefix{}}
 	if old := get[*VRF](t, vrfSubject); old != nil {
@@ -67,6 +70,36 @@ func compatible(old, d *events.NetworkDefined) error {
 		}) {
 			return &events.Error{Code: events.CodeRefused, Field: "subnets", Value: s.Prefix.String(),
 				Reason: fmt.Sprintf("network %q has it with allocation length %d; subnets may be added, not dropped or altered", d.Network, s.Length())}
+		}
+	}
+	return nil
+}
+
+// gatewaysFree keeps a new gateway out of what a guest holds already: on the
+// taps of a hypervisor it would take the guest's traffic. In subnets that the
+// network didn't have there are no guests yet.
+func (t *transaction) gatewaysFree(old *Network, d *events.NetworkDefined) error {
+	claims := make([]string, len(d.Gateways)) // the claim that would hold the gateway
+	var needs []string
+	for i, g := range d.Gateways {
+		s, ok := old.Subnet(netip.PrefixFrom(g.Addr, g.BitLen()))
+		if !ok || slices.Contains(old.Gateways, g) {
+			continue
+		}
+		p, err := g.Prefix(s.Length())
+		if err != nil {
+			return err
+		}
+		claims[i] = events.SubjectIP(d.VRF, p)
+		needs = append(needs, claims[i])
+	}
+	if err := t.need(needs...); err != nil {
+		return err
+	}
+	for i, subject := range claims {
+		if c := get[*Claim](t, subject); c != nil {
+			return &events.Error{Code: events.CodeTaken, Field: fmt.Sprintf("gateways[%d]", i), Value: d.Gateways[i].String(),
+				Reason: fmt.Sprintf("guest %q holds it since sequence %d; release it first", c.Owners[0].VM, c.Owners[0].Since)}
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package projector
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -50,11 +51,14 @@ func TestRefusals(t *testing.T) {
 	narrower.Subnets = narrower.Subnets[:1]
 	elsewhere := network("web")
 	elsewhere.VRF = "private"
+	guarded := network("web")
+	guarded.Gateways = append(guarded.Gateways, events.AddrFrom(netip.MustParseAddr("203.0.113.10")))
 	for name, c := range map[string]struct {
 		data events.Data
 		code events.Code
 		want string
 	}{
+		"gateway of a guest":    {guarded, events.CodeTaken, `gateways[1] "203.0.113.10": guest "vm1" holds it since sequence 9; release it first`},
 		"hypervisor again":      {&events.HypervisorRegistered{Hypervisor: "hv1"}, events.CodeExists, `hypervisor "hv1": registered already (sequence 1)`},
 		"hypervisor unknown":    {&events.HypervisorDrained{Hypervisor: "hv9"}, events.CodeUnknown, `HypervisorDrained: hypervisor "hv9": no such hypervisor; register it first`},
 		"fenced already":        {&events.HypervisorFenced{Hypervisor: "hv3"}, events.CodeExists, `is fenced already (sequence 4)`},
@@ -135,16 +139,18 @@ func TestDecodeRegisterRefusesDamage(t *testing.T) {
 	}
 }
 
-func TestLinkLocalGatewayStaysOffTheTap(t *testing.T) {
+// TestEveryGatewayIsOnTheTap leaves out only the one that is there anyway.
+func TestEveryGatewayIsOnTheTap(t *testing.T) {
 	s := New()
 	n := network("web")
-	n.Gateways = append(n.Gateways, events.AddrFrom(netip.MustParseAddr("fe80::1")), events.AddrFrom(netip.MustParseAddr("169.254.0.1")))
+	n.Gateways = append(n.Gateways, events.AddrFrom(netip.MustParseAddr("fe80::1")),
+		events.AddrFrom(netip.MustParseAddr("fe80::2")), events.AddrFrom(netip.MustParseAddr("169.254.0.1")))
 	for i, data := range []events.Data{&events.HypervisorRegistered{Hypervisor: "hv1"}, n,
 		&events.VMCreated{VM: "a", Hypervisor: "hv1", Interfaces: []events.Interface{{Tap: "t", MAC: mac(1), Network: "web"}}}} {
 		s.Fold(Record{Sequence: uint64(i + 1), Event: events.Event{Data: data}})
 	}
 	taps := Desired(s, "hv1").Taps
-	if len(taps) != 1 || len(taps[0].Gateways) != 2 || taps[0].Gateways[1].String() != "169.254.0.1" {
+	if len(taps) != 1 || fmt.Sprint(taps[0].Gateways) != "[203.0.113.1 fe80::2 169.254.0.1]" {
 		t.Errorf("taps: %+v", taps)
 	}
 }

@@ -1,7 +1,9 @@
 package log
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/projector"
 )
 
 var testTime = time.Date(2026, 11, 22, 3, 12, 0, 0, time.UTC)
@@ -44,6 +47,7 @@ func overtaken() map[string][2]events.Data {
 	lan := network("lan", "private", "10.0.0.0/16", "10.1.0.0/16")
 	return map[string][2]events.Data{
 		"an address that becomes a gateway": {assign("203.0.113.9/32", "vm2"), gateway},
+		"a gateway that becomes an address": {gateway, assign("203.0.113.9/32", "vm2")},
 		"the same with two networks":        {assign("203.0.113.9/32", "vm1"), gateway},
 		"the second of two networks":        {assign("203.0.113.9/32", "vm1"), lan},
 		"a guest in a network that ends":    {guest("vm3", "hv1", "spare"), &events.NetworkRemoved{Network: "spare"}},
@@ -108,12 +112,22 @@ func TestGuardsUnderRace(t *testing.T) {
 		d := network("web", "public", "203.0.113.0/24")
 		for a := 45; a > 30; a-- {
 			d.Gateways = []events.Addr{events.AddrFrom(pfx(fmt.Sprintf("203.0.113.%d/32", a)).Addr())}
-			if _, err := l.ledger.Publish(l.ctx, events.Event{Data: d}); err != nil {
+			_, err := l.ledger.Publish(l.ctx, events.Event{Data: d})
+			var bad *events.Error // it is a guest's already
+			if err != nil && (!errors.As(err, &bad) || bad.Code != events.CodeTaken) {
 				t.Error(err)
 			}
 		}
 	})
 	wg.Wait()
+	s := l.replay()
+	for _, g := range s.Network("web").Gateways {
+		for _, vm := range s.Guests() {
+			if slices.ContainsFunc(vm.Addresses, func(a projector.Address) bool { return a.Prefix.Contains(g.Addr) }) {
+				t.Errorf("guest %s holds the gateway %s", vm.VM, g)
+			}
+		}
+	}
 	if q := l.replay().Quarantined(); len(q) != 0 {
 		t.Errorf("replay refuses what was published: %+v", q)
 	}
