@@ -27,6 +27,9 @@ type Result struct {
 	// Waiting names the desired links that do not exist yet. Their part of the
 	// plan follows when they appear.
 	Waiting []string
+	// LeftOut names the desired links whose VRF can't be used, so that nothing
+	// of theirs is in the plan.
+	LeftOut []string
 	// Problems are desires that contradict each other or the kernel. They are
 	// left out of the plan.
 	Problems []error
@@ -241,6 +244,7 @@ func (p *planner) port(name, vrf string, settings []Sysctl, tap bool) (table uin
 		if !known {
 			p.problem("interface %s: VRF %q is not defined", name, vrf)
 		}
+		p.result.LeftOut = append(p.result.LeftOut, name)
 		return 0, false, false
 	}
 	link, exists := p.links[name]

@@ -65,6 +65,7 @@ type applier struct {
 	mu        sync.Mutex
 	report    applyReport
 	announced []bgp.Announcement
+	said      bool // announced was handed over, if only an empty set
 }
 
 // applyReport is what the last round found.
@@ -72,6 +73,7 @@ type applyReport struct {
 	at         time.Time
 	operations uint64
 	waiting    []string // taps and uplinks that don't exist
+	leftOut    []string // those whose VRF can't be used
 	errs       []string
 	conflicts  []string // what the last full plan and those since left out
 	problems   []string // conflicts, and what the log wants and can't be
@@ -138,8 +140,8 @@ func (a *applier) Run(ctx context.Context) error {
 	}
 }
 
-// round is one comparison. It tells whether the projection was known, that is
-// whether it announced.
+// round is one comparison. It tells whether it announced: whether the
+// projection was known, and what the kernel has.
 func (a *applier) round(ctx context.Context) (bool, error) {
 	known, inSync := a.projection.Known(), a.projection.InSync()
 	host := projector.Desired(a.projection.State(), a.hypervisor)
@@ -147,16 +149,18 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	var problems []string
 	desired.Taps, problems = a.servable(host)
 
-	if known { // withdraw before the route goes
-		a.announce(intersect(a.current(), host.Announcements))
+	if before, said := a.current(); known && said { // withdraw before the route goes
+		a.announce(intersect(before, host.Announcements))
 	}
-	err := a.apply(ctx, desired, inSync)
+	planned, err := a.apply(ctx, desired, inSync)
 	present := a.noteRound(host, desired.Taps, problems, err)
-	if known {
-		var refused func(target) bool
-		if err != nil {
-			refused = a.refused(ctx, desired)
-		}
+	var refused func(target) bool
+	if known && planned && err != nil {
+		refused, planned = a.refused(ctx, desired)
+	}
+	// Where the kernel could not be read what was announced stays: that is no
+	// knowledge that it is gone.
+	if known = known && planned; known {
 		a.announce(reachable(host.Announcements, desired.Taps, present, refused))
 	}
 	return known, err
@@ -164,14 +168,15 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 
 // apply brings the kernel to what is desired, in all or where something
 // changed, and keeps what it found. After a failure the next round looks at
-// everything.
-func (a *applier) apply(ctx context.Context, desired vrf.Host, inSync bool) error {
+// everything. It tells whether there was a plan: there is none if the kernel
+// couldn't be read, and then nothing is known of it.
+func (a *applier) apply(ctx context.Context, desired vrf.Host, inSync bool) (planned bool, err error) {
 	full, links := a.scope.take()
 	addChanged(links, a.taps, desired.Taps)
 	o := vrf.Options{Sweep: inSync}
 	if !full && inSync == a.swept {
 		if len(links) == 0 {
-			return nil
+			return true, nil
 		}
 		o.Links = slices.Sorted(maps.Keys(links))
 	}
@@ -184,27 +189,37 @@ func (a *applier) apply(ctx context.Context, desired vrf.Host, inSync bool) erro
 	if len(result.Ops) > 0 {
 		a.log.Debug("plan executed", "operations", len(result.Ops), "waiting", result.Waiting, "links", o.Links)
 	}
-	a.note(func(r *applyReport) {
-		r.operations += uint64(len(result.Ops))
-		r.waiting = slices.DeleteFunc(r.waiting, func(name string) bool { return o.Links == nil || links[name] })
-		r.waiting = append(r.waiting, result.Waiting...)
-		slices.Sort(r.waiting)
-		if o.Links == nil {
-			r.conflicts = nil
-		}
-		for _, p := range result.Problems {
-			if !slices.Contains(r.conflicts, p.Error()) {
-				r.conflicts = append(r.conflicts, p.Error())
-			}
-		}
-	})
-	return err
+	if planned = err == nil || len(result.Ops) > 0; planned {
+		a.note(func(r *applyReport) { r.plan(result, o.Links == nil, links) })
+	}
+	return planned, err
 }
 
-// noteRound reports a round and marks the taps that exist.
+// plan keeps what a plan found about all links, or about some.
+func (r *applyReport) plan(result vrf.Result, full bool, links map[string]bool) {
+	renew := func(list, found []string) []string {
+		list = slices.DeleteFunc(list, func(name string) bool { return full || links[name] })
+		list = append(list, found...)
+		slices.Sort(list)
+		return list
+	}
+	r.operations += uint64(len(result.Ops))
+	r.waiting = renew(r.waiting, result.Waiting)
+	r.leftOut = renew(r.leftOut, result.LeftOut)
+	if full {
+		r.conflicts = nil
+	}
+	for _, p := range result.Problems {
+		if !slices.Contains(r.conflicts, p.Error()) {
+			r.conflicts = append(r.conflicts, p.Error())
+		}
+	}
+}
+
+// noteRound reports a round and marks the taps that exist and can be served.
 func (a *applier) noteRound(host projector.Host, taps []vrf.Tap, problems []string, err error) (present map[string]bool) {
 	a.note(func(r *applyReport) {
-		present = presence(taps, r.waiting)
+		present = presence(taps, slices.Concat(r.waiting, r.leftOut))
 		r.host, r.present, r.errs = host, present, nil
 		r.problems = slices.Concat(problems, r.conflicts)
 		if err != nil {
@@ -217,19 +232,21 @@ func (a *applier) noteRound(host projector.Host, taps []vrf.Tap, problems []stri
 }
 
 // refused reads back, after a round with failures, which routes aren't there.
-func (a *applier) refused(ctx context.Context, desired vrf.Host) func(target) bool {
-	installed := map[target]bool{}
+// ok is false if that can't be read either.
+func (a *applier) refused(ctx context.Context, desired vrf.Host) (refused func(target) bool, ok bool) {
 	actual, err := a.kernel.Read(ctx, desired)
-	if err == nil {
-		tables := map[uint32]string{}
-		for _, v := range a.fixed.VRFs {
-			tables[v.Table] = v.Name
-		}
-		for _, r := range actual.Routes {
-			installed[target{tables[r.Table], r.Prefix}] = true
-		}
+	if err != nil {
+		return nil, false
 	}
-	return func(t target) bool { return !installed[t] }
+	tables := map[uint32]string{}
+	for _, v := range a.fixed.VRFs {
+		tables[v.Table] = v.Name
+	}
+	installed := map[target]bool{}
+	for _, r := range actual.Routes {
+		installed[target{tables[r.Table], r.Prefix}] = true
+	}
+	return func(t target) bool { return !installed[t] }, true
 }
 
 // servable leaves out the taps in VRFs that this hypervisor doesn't have.
@@ -247,11 +264,11 @@ func (a *applier) servable(host projector.Host) (taps []vrf.Tap, problems []stri
 	return taps, problems
 }
 
-// presence marks the taps that exist.
-func presence(taps []vrf.Tap, waiting []string) map[string]bool {
+// presence marks the taps that are not among the missing.
+func presence(taps []vrf.Tap, missing []string) map[string]bool {
 	present := make(map[string]bool, len(taps))
 	for _, t := range taps {
-		present[t.Name] = !slices.Contains(waiting, t.Name)
+		present[t.Name] = !slices.Contains(missing, t.Name)
 	}
 	return present
 }
@@ -269,7 +286,7 @@ func reachable(set []bgp.Announcement, taps []vrf.Tap, present map[string]bool, 
 	for _, t := range taps {
 		for _, r := range t.Routes {
 			key := target{t.VRF, r.Prefix}
-			installed[key] = present[t.Name] && (refused == nil || !refused(key))
+			installed[key] = installed[key] || present[t.Name] && (refused == nil || !refused(key))
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(set), func(n bgp.Announcement) bool {
@@ -289,17 +306,20 @@ func intersect(announced, desired []bgp.Announcement) []bgp.Announcement {
 	})
 }
 
-func (a *applier) current() []bgp.Announcement {
+// current is what was handed over last, and whether anything was.
+func (a *applier) current() (set []bgp.Announcement, said bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.announced
+	return a.announced, a.said
 }
 
-// announce hands a set over unless it is what was handed over last.
+// announce hands a set over unless it is what was handed over last. An empty
+// first one is handed over too: it is the word that nothing is announced, without
+// which reflectors keep for ever what a former run announced.
 func (a *applier) announce(set []bgp.Announcement) {
 	a.mu.Lock()
-	same := slices.EqualFunc(a.announced, set, sameAnnouncement)
-	a.announced = set
+	same := a.said && slices.EqualFunc(a.announced, set, sameAnnouncement)
+	a.announced, a.said = set, true
 	a.mu.Unlock()
 	if !same {
 		a.announcer.Announce(set)

@@ -59,6 +59,13 @@ type planned struct {
 	bed *testbed
 }
 
+func (k planned) Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error) {
+	if k.bed.unreadable != nil {
+		return vrf.Actual{}, k.bed.unreadable
+	}
+	return k.Kernel.Read(ctx, desired)
+}
+
 func (k planned) Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vrf.Result, error) {
 	k.bed.scopes = append(k.bed.scopes, o.Links)
 	actual, err := k.Read(ctx, desired)
@@ -76,6 +83,7 @@ type testbed struct {
 	projection *projection
 	journal    []string
 	scopes     [][]string // the links of every apply; nil: all
+	unreadable error      // what reading the kernel fails with
 }
 
 func newTestbed(t *testing.T) *testbed {
@@ -124,7 +132,7 @@ func (b *testbed) appears(name string) {
 
 func TestAnnouncedWhenTheTapAppears(t *testing.T) {
 	b := newTestbed(t)
-	b.wants(t)
+	b.wants(t, "announce ") // that there is nothing has to be said, too
 	if r := b.snapshot(); !slices.Equal(r.waiting, []string{"tap1"}) {
 		t.Errorf("waiting for %v", r.waiting)
 	}
@@ -188,7 +196,7 @@ func TestNothingIsSweptOrAnnouncedBeforeTheLogIsCaughtUp(t *testing.T) {
 		t.Errorf("a guest's route was swept for lack of knowledge (%v)", err)
 	}
 	b.projection.state, b.projection.inSync = full, true
-	b.announced = nil
+	b.announced, b.said = nil, false
 	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
 }
 
@@ -221,11 +229,50 @@ func TestATapOfAnUnknownVRFIsReported(t *testing.T) {
 	b := newTestbed(t)
 	b.kernel.AddLink("tap1")
 	b.fixed.VRFs = []vrf.VRF{{Name: "other", Table: 91}}
-	b.wants(t)
+	b.wants(t, "announce ")
 	want := "tap tap1: VRF public is not in the configuration of this hypervisor; add it under vrfs"
 	if r := b.snapshot(); !slices.Equal(r.problems, []string{want}) {
 		t.Errorf("problems: %q", r.problems)
 	}
+}
+
+func TestAKernelThatCantBeReadWithdrawsNothing(t *testing.T) {
+	b := newTestbed(t)
+	b.unreadable = errors.New("no buffer space")
+	if announced, err := b.applier.round(t.Context()); announced || !errors.Is(err, b.unreadable) || len(b.journal) > 0 {
+		t.Errorf("the first round told %q, %v, %v", b.journal, announced, err)
+	}
+	refuse := b.unreadable
+	b.unreadable = nil
+	b.kernel.AddLink("tap1")
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
+	b.unreadable = refuse
+	b.Notice(kernel.Notice{Links: []string{"tap1"}})
+	if got, err := b.round(t); err == nil || len(got) > 0 {
+		t.Errorf("got %q, %v", got, err)
+	}
+	// What the log withdraws is withdrawn all the same.
+	b.projection.publish(t, &events.IPReleased{Prefix: events.PrefixFrom(netip.MustParsePrefix("203.0.113.10/32")), VM: "a"})
+	if got, err := b.round(t); err == nil || !slices.Equal(got, []string{"announce 203.0.113.11/32"}) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	b.unreadable = nil
+	b.wants(t, "delete 203.0.113.10/32")
+}
+
+func TestAGuestInAVRFThatCantBeUsedIsNotAnnounced(t *testing.T) {
+	b := newTestbed(t)
+	b.kernel.AddLink("tap1")
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
+	b.fixed.VRFs[0].Table = 91 // the device has 90
+	b.Notice(kernel.Notice{Resync: true})
+	b.wants(t, "announce ")
+	if r := b.snapshot(); len(r.problems) != 1 || len(r.waiting) > 0 {
+		t.Errorf("problems %q, waiting for %q", r.problems, r.waiting)
+	}
+	b.fixed.VRFs[0].Table = 90
+	b.Notice(kernel.Notice{Resync: true})
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
 }
 
 func TestRunAppliesOnWakeAndEnds(t *testing.T) {

@@ -48,7 +48,8 @@ func (a *Agent) kernelStatus(r applyReport) KernelStatus {
 }
 
 func (a *Agent) bgpStatus() BGPStatus {
-	s := BGPStatus{Announced: len(a.apply.current())}
+	announced, _ := a.apply.current()
+	s := BGPStatus{Announced: len(announced)}
 	for _, p := range a.speaker.Peers() {
 		s.Configured++
 		if p.State == session.Established {
