@@ -53,20 +53,42 @@ func (g getter) last(ctx context.Context, subjects ...string) (map[string]raw, e
 	return found, group.Wait()
 }
 
+// fewReads is how many messages of a history are read one by one.
+const fewReads = 32
+
 // history calls fn for every message of a literal subject, oldest first, until
-// it answers false.
+// it answers false. A long history is read through a consumer, many at once;
+// that may be one of a copy which is behind, so the end is the leader's word.
 func (g getter) history(ctx context.Context, subject string, fn func(raw) bool) error {
-	for next := uint64(1); ; {
-		r, ok, err := g.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
-			return g.stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(subject))
-		})
-		if err != nil {
+	more, next := true, uint64(1)
+	each := func(r raw) bool {
+		next, more = r.Sequence+1, fn(r)
+		return more
+	}
+	for {
+		for range fewReads {
+			r, ok, err := g.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+				return g.stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(subject))
+			})
+			if err != nil {
+				return fmt.Errorf("reading the history of %s: %w", subject, err)
+			}
+			if !ok || !each(r) {
+				return nil
+			}
+		}
+		s := scan{stream: g.stream, subjects: []string{subject}, from: next, timeout: g.timeout}
+		if err := s.run(ctx, func(r raw) error {
+			if !each(r) {
+				return errStop
+			}
+			return nil
+		}); err != nil {
 			return fmt.Errorf("reading the history of %s: %w", subject, err)
 		}
-		if !ok || !fn(r) {
+		if !more {
 			return nil
 		}
-		next = r.Sequence + 1
 	}
 }
 

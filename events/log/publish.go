@@ -65,10 +65,21 @@ type publication struct {
 	unsure bool // a batch went out and may have been stored
 }
 
-// run attempts until the event is stored or refused. From the second attempt
-// on, the publishers of this process take turns: those that lost a race don't
-// race each other again.
+// run publishes. Whatever ends it, a batch that may have been stored meanwhile
+// is not passed over in silence.
 func (p *publication) run(ctx context.Context) (Stored, error) {
+	stored, err := p.attempts(ctx)
+	var bad *events.Error
+	if err != nil && p.unsure && !errors.As(err, &bad) && !errors.Is(err, ErrUnknownOutcome) {
+		err = errors.Join(ErrUnknownOutcome, err)
+	}
+	return stored, err
+}
+
+// attempts goes on until the event is stored or refused. From the second
+// attempt on, the publishers of this process take turns: those that lost a race
+// don't race each other again.
+func (p *publication) attempts(ctx context.Context) (Stored, error) {
 	var last error
 	for attempt := range maxAttempts {
 		if attempt == 1 {
@@ -76,7 +87,7 @@ func (p *publication) run(ctx context.Context) (Stored, error) {
 			case p.ledger.retries <- struct{}{}:
 				defer func() { <-p.ledger.retries }()
 			case <-ctx.Done():
-				return Stored{}, p.interrupted(ctx, last)
+				return Stored{}, errors.Join(ctx.Err(), last)
 			}
 		}
 		stored, err := p.attempt(ctx)
@@ -89,17 +100,10 @@ func (p *publication) run(ctx context.Context) (Stored, error) {
 		}
 		last = err
 		if err := pause(ctx, time.Millisecond*time.Duration(min(attempt, 20))); err != nil {
-			return Stored{}, p.interrupted(ctx, last)
+			return Stored{}, errors.Join(ctx.Err(), last)
 		}
 	}
 	return Stored{}, fmt.Errorf("after %d attempts: %w", maxAttempts, last)
-}
-
-func (p *publication) interrupted(ctx context.Context, last error) error {
-	if p.unsure {
-		return errors.Join(ctx.Err(), ErrUnknownOutcome)
-	}
-	return errors.Join(ctx.Err(), last)
 }
 
 // attempt reads, decides and sends once.
@@ -155,9 +159,6 @@ func (p *publication) send(ctx context.Context, msgs []*nats.Msg) (Stored, error
 		if err := pause(ctx, wait); err != nil {
 			break
 		}
-	}
-	if p.unsure {
-		return Stored{}, errors.Join(ErrUnknownOutcome, err)
 	}
 	return Stored{}, err
 }

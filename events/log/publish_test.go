@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -222,5 +223,62 @@ func TestALostAnswerIsResolved(t *testing.T) {
 		if err != nil || stored.Sequence != sequence || stored.Duplicate {
 			t.Errorf("got %+v, %v; want sequence %d, not as a duplicate", stored, err, sequence)
 		}
+	}
+}
+
+// TestALostAnswerIsNeverHidden loses the connection after an answer.
+func TestALostAnswerIsNeverHidden(t *testing.T) {
+	l := newLab(t)
+	l.base()
+	p := publication{ledger: l.ledger, given: true, unsure: true,
+		event: events.Event{ID: "lost", Data: assign("203.0.113.9/32", "vm1"), Time: testTime}}
+	msgs := l.decide(p.event)
+	l.nc.Close()
+	if _, err := p.run(l.ctx); !errors.Is(err, ErrUnknownOutcome) {
+		t.Errorf("run says %v; want that the outcome is unknown", err)
+	}
+	if _, err := p.send(l.ctx, msgs); err == nil {
+		t.Error("sent over a closed connection")
+	}
+	if _, err := l.ledger.Publish(l.ctx, events.Event{Data: assign("203.0.113.9/32", "vm1")}); err == nil || errors.Is(err, ErrUnknownOutcome) {
+		t.Errorf("what was never sent: %v; want no doubt about it", err)
+	}
+}
+
+// TestALongHistoryIsReadInBulk wants an old id of a register with many events
+// found, and the newest too.
+func TestALongHistoryIsReadInBulk(t *testing.T) {
+	l := newLab(t)
+	l.base()
+	const rounds = 3 * fewReads
+	var first Stored
+	for i := range rounds {
+		d := events.Data(&events.HypervisorDrained{Hypervisor: "hv1"})
+		if i%2 == 1 {
+			d = &events.HypervisorUndrained{Hypervisor: "hv1"}
+		}
+		stored, err := l.ledger.Publish(l.ctx, events.Event{ID: fmt.Sprint("drain-", i), Data: d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = stored
+		}
+	}
+	again, err := l.ledger.Publish(l.ctx, events.Event{ID: "drain-0", Data: &events.HypervisorDrained{Hypervisor: "hv1"}})
+	if err != nil || !again.Duplicate || again.Sequence != first.Sequence {
+		t.Errorf("the first: %+v, %v", again, err)
+	}
+	last := fmt.Sprint("drain-", rounds-1)
+	again, err = l.ledger.Publish(l.ctx, events.Event{ID: last, Data: &events.HypervisorUndrained{Hypervisor: "hv1"}})
+	if err != nil || !again.Duplicate {
+		t.Errorf("the last: %+v, %v", again, err)
+	}
+	var read []uint64
+	if err := l.ledger.get.history(l.ctx, "hr.hv.hv1", func(r raw) bool { read = append(read, r.Sequence); return true }); err != nil {
+		t.Fatal(err)
+	}
+	if len(read) != rounds+1 || !slices.IsSorted(read) || len(slices.Compact(slices.Clone(read))) != len(read) {
+		t.Errorf("%d messages at %v; want %d, each once", len(read), read, rounds+1)
 	}
 }
