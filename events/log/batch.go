@@ -76,7 +76,7 @@ func (v *view) message(m projector.Message, data []byte, shared nats.Header, off
 	if err != nil {
 		return nil, fmt.Errorf("encoding %s: %w", m.Subject, err)
 	}
-	if limit := v.ledger.nc.MaxPayload() - headerRoom; int64(len(payload)) > limit {
+	if limit := largest(m.Subject, v.ledger.nc.MaxPayload()); int64(len(payload)) > limit {
 		return nil, &events.Error{Code: events.CodeTooLarge, Field: "message " + m.Subject, Value: strconv.Itoa(len(payload)),
 			Reason: fmt.Sprintf("bytes; one message of the log has at most %d", limit)}
 	}
@@ -89,6 +89,15 @@ func (v *view) message(m projector.Message, data []byte, shared nats.Header, off
 // headerRoom is what is left of the largest message for headers, ours and
 // those that the server adds when it republishes.
 const headerRoom = 4096
+
+// largest is how long the body of a message may be, in bytes. All but the
+// registers of VRFs must fit into a part of a snapshot, in JSON and Base64.
+func largest(subject string, maxPayload int64) int64 {
+	if strings.HasPrefix(subject, events.SubjectVRF("")) {
+		return maxPayload - headerRoom
+	}
+	return (maxPayload - 3*headerRoom) / 4 * 3
+}
 
 // send publishes the messages as one atomic batch and tells what became of
 // it. Sequence is that of the first message.

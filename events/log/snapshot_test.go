@@ -214,6 +214,35 @@ func TestTooLargeAMessageDoesNotBlockASnapshot(t *testing.T) {
 	}
 }
 
+// TestWhatIsStoredFitsIntoASnapshot carries the longest message there can be,
+// with the longest headers.
+func TestWhatIsStoredFitsIntoASnapshot(t *testing.T) {
+	const maxPayload = 1 << 20
+	name := strings.Repeat("n", events.MaxNameLength)
+	subject := events.SubjectFeed(name, name)
+	h := headersOf(events.Event{ID: strings.Repeat("<", 255), Source: strings.Repeat("&", 255), Time: testTime, Data: &events.NetworkDefined{}})
+	h[headerOffset] = []string{"999"}
+	carried := 0
+	c := newChunker(maxPayload, func(payload []byte) error {
+		if len(payload) > maxPayload {
+			t.Errorf("a part of %d bytes", len(payload))
+		}
+		var chunk snapshotChunk
+		err := json.Unmarshal(payload, &chunk)
+		for _, m := range chunk.Messages {
+			carried += len(m.Body)
+		}
+		return err
+	})
+	size := int(largest(subject, maxPayload))
+	if err := errors.Join(c.add(raw{Subject: subject, Sequence: 1 << 60, Header: h, Body: make([]byte, size)}), c.finish(snapshotEnd{})); err != nil {
+		t.Fatal(err)
+	}
+	if carried != size {
+		t.Errorf("%d bytes of %d are carried", carried, size)
+	}
+}
+
 // TestServiceStopsWithItsContext publishes right up to the stop.
 func TestServiceStopsWithItsContext(t *testing.T) {
 	l := newLab(t)
