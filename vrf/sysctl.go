@@ -58,9 +58,12 @@ var globalSysctls = []Sysctl{
 }
 
 // uplinkSysctls: loose reverse path, because the planes' routes differ while
-// they converge; no ARP answer for the other plane's address.
+// they converge; no ARP answer for the other plane's address. disable_ipv6 is
+// what many hosts set by default, and some hypervisors on every tap; the kernel
+// then refuses each IPv6 address and route.
 func uplinkSysctls(link string) []Sysctl {
 	return onLink(link,
+		"ipv6/conf/*/disable_ipv6", "0",
 		"ipv4/conf/*/rp_filter", "2",
 		"ipv4/conf/*/arp_ignore", "1",
 		"ipv4/conf/*/arp_announce", "2",
@@ -82,6 +85,7 @@ func uplinkSysctls(link string) []Sysctl {
 func tapSysctls(link string) []Sysctl {
 	return onLink(link,
 		"ipv6/conf/*/addr_gen_mode", "1",
+		"ipv6/conf/*/disable_ipv6", "0",
 		"ipv4/conf/*/forwarding", "1",
 		"ipv4/conf/*/proxy_arp", "1",
 		"ipv4/conf/*/rp_filter", "1",

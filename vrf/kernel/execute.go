@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -34,7 +33,7 @@ func (k *Kernel) Execute(ctx context.Context, ops []vrf.Op) error {
 		if err == nil {
 			k.book(op)
 		}
-		if errors.Is(err, os.ErrPermission) {
+		if notPermitted(op, err) {
 			denied = &vrf.OpError{Op: op, Err: explain(op, err)}
 			cancel() // everything else would say the same
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -248,7 +247,7 @@ func meaning(err error) error {
 		return fmt.Errorf("%w: %w", vrf.ErrExists, err)
 	case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%w: %w", vrf.ErrNotReady, err)
-	case errors.Is(err, os.ErrPermission):
+	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
 	}
 	return err

@@ -102,12 +102,21 @@ func (k *Kernel) Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vr
 	return result, k.Execute(ctx, result.Ops)
 }
 
+// notPermitted tells whether an error is about the process. Netlink's EACCES is
+// not: it says that IPv6 is disabled on the link.
+func notPermitted(op vrf.Op, err error) bool {
+	if _, isFile := op.(vrf.SetSysctl); isFile {
+		return errors.Is(err, os.ErrPermission)
+	}
+	return errors.Is(err, unix.EPERM)
+}
+
 // explain puts what a user can do into an error that says too little.
 func explain(op vrf.Op, err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, os.ErrPermission) {
+	if notPermitted(op, err) {
 		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
 	}
 	if _, isVRF := op.(vrf.CreateVRF); isVRF && errors.Is(err, unix.EOPNOTSUPP) {

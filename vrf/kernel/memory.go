@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/hostroute/hostroute/vrf"
 )
@@ -66,7 +67,7 @@ func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links []string
 	for _, name := range links {
 		port, err := r.link(name)
 		if err == nil && port != 0 {
-			err = errors.Join(ctx.Err(), r.addressesOf(ctx, port), r.neighboursOf(ctx, port))
+			err = r.portOf(ctx, port)
 		}
 		if err != nil {
 			return actual, err
@@ -78,6 +79,17 @@ func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links []string
 	var err error
 	actual.Sysctls, err = readSysctls(k.ns, vrf.LinkSysctls(only(desired, links)))
 	return actual, err
+}
+
+// portOf reads what is on the link that was read last, and forgets that link if
+// it is gone since.
+func (r *reader) portOf(ctx context.Context, port int) error {
+	err := errors.Join(ctx.Err(), r.addressesOf(ctx, port), r.neighboursOf(ctx, port))
+	if errors.Is(err, unix.ENODEV) {
+		r.actual.Links = r.actual.Links[:len(r.actual.Links)-1]
+		return ctx.Err()
+	}
+	return err
 }
 
 // link reads one link and gives its index, 0 if there is none.
@@ -93,10 +105,12 @@ func (r *reader) link(name string) (int, error) {
 	r.names[a.Index] = a.Name
 	if a.MasterIndex != 0 && r.names[a.MasterIndex] == "" {
 		master, err := r.handle.LinkByIndex(a.MasterIndex)
-		if err != nil {
+		switch {
+		case err == nil:
+			r.names[a.MasterIndex] = master.Attrs().Name
+		case !errors.As(err, &netlink.LinkNotFoundError{}): // not just gone since
 			return 0, fmt.Errorf("looking up the master of %s: %w", name, err)
 		}
-		r.names[a.MasterIndex] = master.Attrs().Name
 	}
 	r.addLink(l)
 	return a.Index, nil

@@ -45,11 +45,10 @@ func Watch(ctx context.Context, o Options, f func(Notice)) error {
 		return err
 	}
 	defer conn.Close()
-	w := &watcher{names: map[int]string{}, changed: map[string]bool{}, signal: make(chan struct{}, 1)}
-	if err := w.nameLinks(o.NetNS); err != nil {
+	w := &watcher{ns: o.NetNS, changed: map[string]bool{}, signal: make(chan struct{}, 1)}
+	if err := w.overrun(); err != nil {
 		return err
 	}
-	w.note(func() { w.pending.Resync = true })
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
@@ -87,6 +86,7 @@ func subscribe(ns int) (*netlink.Conn, error) {
 
 // watcher collects changes until they are taken.
 type watcher struct {
+	ns     int
 	names  map[int]string // of links by index; only the receiver uses it
 	signal chan struct{}
 
@@ -96,19 +96,30 @@ type watcher struct {
 }
 
 // nameLinks learns the names of the links that exist.
-func (w *watcher) nameLinks(ns int) error {
-	k := New(Options{NetNS: ns})
+func (w *watcher) nameLinks() error {
+	k := New(Options{NetNS: w.ns})
 	defer k.Close()
 	if err := k.open(); err != nil {
 		return err
 	}
 	return retry("links", func() error {
 		list, err := k.handle.LinkList()
+		w.names = make(map[int]string, len(list))
 		for _, l := range list {
 			w.names[l.Attrs().Index] = l.Attrs().Name
 		}
 		return err
 	})
+}
+
+// overrun starts anew after messages were lost, the new names of links among
+// them, perhaps.
+func (w *watcher) overrun() error {
+	if err := w.nameLinks(); err != nil {
+		return err
+	}
+	w.note(func() { w.pending.Resync = true })
+	return nil
 }
 
 func (w *watcher) take() Notice {
@@ -137,7 +148,9 @@ func (w *watcher) receive(ctx context.Context, conn *netlink.Conn) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, unix.ENOBUFS):
-			w.note(func() { w.pending.Resync = true })
+			if err := w.overrun(); err != nil {
+				return err
+			}
 		case err != nil:
 			return fmt.Errorf("receiving the kernel's changes: %w", err)
 		}
