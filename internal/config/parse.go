@@ -125,6 +125,9 @@ func (c *checker) embedded(raw *rawEmbedded, state string) *Embedded {
 }
 
 func (c *checker) vrfs(raw *rawConfig) []VRF {
+	if raw.VRFs != nil && len(raw.VRFs) == 0 {
+		c.note(&Error{Key: "vrfs", Reason: "is empty; name one at least, or leave the key out for public (table 90) and private (table 20)"})
+	}
 	if len(raw.VRFs) == 0 {
 		return []VRF{{Name: "public", Table: 90}, {Name: "private", Table: 20}}
 	}

@@ -154,6 +154,14 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// TestParseRefusesNoVRF tells a list without items from a key that is left out.
+func TestParseRefusesNoVRF(t *testing.T) {
+	_, err := Parse(strings.NewReader("log: {embedded: {}}\nvrfs: []\n"))
+	if err == nil || !strings.Contains(err.Error(), "vrfs: is empty; name one at least, or leave the key out") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestParseReportsEverything(t *testing.T) {
 	in := "log: {url: x}\nstate: y\nbgp: {hold_time: 1s, as: -1}\nvrfs: 3\n"
 	_, err := Parse(strings.NewReader(in))
