@@ -36,6 +36,20 @@ func TestDirectoryOfSomethingElse(t *testing.T) {
 	}
 }
 
+// TestUpWaitsForRouters wants a reflector that ends at once to be told with its own words: sockets have short
+// paths.
+func TestUpWaitsForRouters(t *testing.T) {
+	testenv.RequireRoot(t)
+	testenv.RequireTool(t, "ip")
+	testenv.RequireTool(t, "bird")
+	topology := Reference()
+	topology.Prefix = fmt.Sprintf("hrw%d-", os.Getpid())
+	_, err := Up(t.Context(), topology, filepath.Join(t.TempDir(), strings.Repeat("x", 100)))
+	if err == nil || !strings.Contains(err.Error(), "starting bird in rra: it ended:\nbird: Socket path too long") {
+		t.Errorf("a reflector that can't start: %v", err)
+	}
+}
+
 // TestClaim wants a lab's directory to be taken again after a crash, and removed.
 func TestClaim(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lab")

@@ -271,6 +271,15 @@ func checkMove(t *testing.T, l *Lab) {
 	}
 }
 
+// TestRunInterrupted wants an interruption to be told as one, not as the signal that a program died of.
+func TestRunInterrupted(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := run(ctx, "", "sleep", "60"); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "killed") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestUpLeavesNothingWhenItFails(t *testing.T) {
 	testenv.RequireRoot(t)
 	topology := Reference()

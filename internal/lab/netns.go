@@ -19,6 +19,9 @@ func run(ctx context.Context, stdin string, name string, args ...string) (string
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return stdout.String(), fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), ctx.Err())
+		}
 		words := strings.TrimSpace(stderr.String())
 		if words == "" {
 			words = strings.TrimSpace(stdout.String())

@@ -91,8 +91,14 @@ func (l *Lab) startBIRD(ctx context.Context, node, tmpl string, data any) error 
 	if err := l.render(tmpl, config, data); err != nil {
 		return err
 	}
-	_, err := l.Start(ctx, node, "bird", "bird", "-f", "-c", l.path(config), "-s", l.birdSocket(node))
-	return err
+	d, err := l.Start(ctx, node, "bird", "bird", "-f", "-c", l.path(config), "-s", l.birdSocket(node))
+	if err != nil {
+		return err
+	}
+	return d.await(ctx, "BIRD in "+node+" to answer", func() error {
+		_, err := l.BIRD(ctx, node, "show", "status")
+		return err
+	})
 }
 
 func (l *Lab) birdSocket(node string) string { return l.path(node + "-bird.ctl") }
@@ -112,10 +118,16 @@ func (l *Lab) startFRR(ctx context.Context, node string, c reflectorConfig) erro
 	if err := os.MkdirAll(l.vtyDir(node), 0o755); err != nil {
 		return fmt.Errorf("making the directory of FRR's socket: %w", err)
 	}
-	_, err := l.Start(ctx, node, "frr", bgpd, "--skip_runas", "--no_kernel", "--no_zebra", "--vty_port", "0",
+	d, err := l.Start(ctx, node, "frr", bgpd, "--skip_runas", "--no_kernel", "--no_zebra", "--vty_port", "0",
 		"--bgp_port", strconv.Itoa(179), "--config_file", l.path(config), "--pid_file", l.path(node+"-frr-own.pid"),
 		"--vty_socket", l.vtyDir(node), "--log", "stdout", "--log-level", "informational")
-	return err
+	if err != nil {
+		return err
+	}
+	return d.await(ctx, "FRR in "+node+" to answer", func() error {
+		_, err := l.FRR(ctx, node, "show version")
+		return err
+	})
 }
 
 // bgpd is where Debian and most others put it, outside PATH.

@@ -50,11 +50,14 @@ func Find(all []Scenario, name string) (Scenario, error) {
 }
 
 // Run tells the story and prints the table. Its error is nil exactly when the story came to its end, checked
-// something, and no check failed.
+// something, and no check failed. A story that was interrupted has no table: what it didn't come to says nothing.
 func Run(ctx context.Context, sc Scenario, opts Options) error {
 	s := newStory(opts)
 	s.printf("%s\n", s.bold(sc.Name+": "+sc.Summary))
 	err := sc.Tell(ctx, s)
+	if ctx.Err() != nil {
+		return fmt.Errorf("telling scenario %s, step %d: %w", sc.Name, s.steps, ctx.Err())
+	}
 	if err != nil {
 		s.Check("the story comes to its end", err)
 	}

@@ -139,6 +139,25 @@ func TestColoursOnlyWhereWanted(t *testing.T) {
 	}
 }
 
+func TestInterruptedIsNoFailure(t *testing.T) {
+	var out bytes.Buffer
+	ctx, stop := context.WithCancel(t.Context())
+	err := Run(ctx, Scenario{Name: "tale", Tell: func(ctx context.Context, s *Story) error {
+		s.OnFailure(func(w io.Writer) { fmt.Fprint(w, "the logs") })
+		return s.Step(ctx, "up", func(ctx context.Context) error {
+			stop()
+			s.Check("cut short", ctx.Err())
+			return ctx.Err()
+		})
+	}}, Options{Out: &out})
+	if !errors.Is(err, context.Canceled) || errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "tale, step 1") {
+		t.Errorf("error %v", err)
+	}
+	if strings.Contains(out.String(), "the logs") || strings.Contains(out.String(), "checks failed") {
+		t.Errorf("it is told as a failure:\n%s", out.String())
+	}
+}
+
 func TestEventuallyTellsHowLong(t *testing.T) {
 	_, err := tell(t, func(ctx context.Context, s *Story) error {
 		left := 3
