@@ -218,7 +218,7 @@ func eachEvent(in io.Reader, name string, do func(line int, e events.Event) erro
 
 // progress shows, on a terminal, how far something is; empty: it is done.
 func (a *app) progress() func(text string) {
-	if !isTerminal(a.stderr) {
+	if !isTerminal(a.stderr) || a.env("TERM") == "dumb" {
 		return func(string) {}
 	}
 	var last time.Time

@@ -28,7 +28,7 @@ func TestTerminal(t *testing.T) {
 	if isTerminal(f) || isTerminal(&bytes.Buffer{}) {
 		t.Error("a file or a buffer is taken for a terminal")
 	}
-	a := &app{stderr: f, now: time.Now}
+	a := &app{stderr: f, now: time.Now, env: os.Getenv}
 	a.progress()("1 of 2")
 	logger(f, false).Info("message", "key", 1)
 	if b, err := os.ReadFile(f.Name()); err != nil || !bytes.HasPrefix(b, []byte(`{"time":`)) {
