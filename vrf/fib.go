@@ -254,7 +254,8 @@ func (v *fibVRF) write(prefix netip.Prefix, set uint32, verb Verb) RouteWrite {
 	return w
 }
 
-// write writes the batch and books what failed as dirty. A route that we
+// write writes the batch and books what failed as dirty, and what has no next
+// hops because they were refused. A route that we
 // never wrote may stand in the kernel from a run that was not adopted: then
 // it goes away by a delete that can only hit ours, and is added again.
 func (f *FIB) write(ctx context.Context, v *fibVRF) error {
@@ -276,15 +277,24 @@ func (f *FIB) write(ctx context.Context, v *fibVRF) error {
 		}
 		return fmt.Errorf("writing %d routes into %s: %w", len(v.batch), v.Name, err)
 	}
-	if len(v.dirty) > 0 {
-		for i, w := range v.batch {
-			if !failed[i] {
-				delete(v.dirty, w.Prefix)
-			}
+	for i, w := range v.batch {
+		switch {
+		case w.Verb == Delete && v.untried(w.Prefix):
+			v.dirty[w.Prefix] = struct{}{}
+		case len(v.dirty) > 0 && !failed[i]:
+			delete(v.dirty, w.Prefix)
 		}
 	}
 	errs.add(f.addAgain(ctx, v, again))
 	return errs.join()
+}
+
+// untried tells that a route is known and its set's next hops were refused
+// whenever they were to be made.
+func (v *fibVRF) untried(p netip.Prefix) bool {
+	value, _ := v.routes.get(p)
+	set := value & setMask
+	return set != 0 && !v.hops.sets[set].tried
 }
 
 func (v *fibVRF) fail(errs *errorList, w RouteWrite, err error) {

@@ -155,10 +155,12 @@ func (f *FIB) settle(ctx context.Context, v *fibVRF, sets []uint32) error {
 		s.stale = s.stale || s.group == nil && s.tried
 		s.group = lists[changed[n]]
 	}))
+	err := errs.join()
 	for _, i := range sets {
-		t.sets[i].tried = true
+		// What was refused at first has routes that no link's return writes.
+		t.sets[i].tried = t.sets[i].tried || err == nil || t.sets[i].ready()
 	}
-	return errs.join()
+	return err
 }
 
 func (t *hopTable) groupObject(set uint32, members []uint32) NextHopObject {
