@@ -135,11 +135,12 @@ func (g getter) subjects(ctx context.Context, pattern string) ([]string, error) 
 // lastUnder finds the last message of each subject under a pattern. The store
 // that answers, a mirror or a replica, may be behind; a witness, the last
 // message of its subject at some time, is therefore read along, and the answer
-// counts only if the witness or a later message of its subject is in it.
-func (l *Ledger) lastUnder(ctx context.Context, stream jetstream.Stream, pattern string, witness raw) ([]raw, error) {
+// counts only if the witness or a later message of its subject is in it. With
+// from, subjects without a message since that sequence are left out.
+func (l *Ledger) lastUnder(ctx context.Context, stream jetstream.Stream, pattern string, from uint64, witness raw) ([]raw, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
-	s := scan{stream: stream, subjects: []string{pattern}, last: true, timeout: l.timeout}
+	s := scan{stream: stream, subjects: []string{pattern}, from: from, last: from == 0, timeout: l.timeout}
 	if witness.Sequence > 0 && !under(pattern, witness.Subject) {
 		s.subjects = append(s.subjects, witness.Subject)
 	}

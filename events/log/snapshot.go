@@ -1,14 +1,17 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"hash"
+	"maps"
+	"slices"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hostroute/hostroute/events"
 )
@@ -54,8 +57,9 @@ type snapshotError struct {
 }
 
 // snapshot hands the messages that a hypervisor must know to emit: its tick,
-// the newest of each of its guests, the networks. The ticks are read first, so
-// what they cover is in what follows.
+// the newest of each of its guests as that tick left them, the networks. A tick
+// is read before what it covers, so that is in what follows; and the networks
+// after the guests, so no guest is in one that isn't here yet.
 func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have snapshotRequest, emit func(raw) error) (snapshotEnd, error) {
 	tickSubject := events.SubjectTick(hypervisor)
 	ticks, err := l.get.last(ctx, tickSubject, events.SubjectNetTick)
@@ -75,20 +79,68 @@ func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have snapshotR
 		return end, nil
 	}
 	if registered {
-		if err := l.emitReadable(ctx, tick, emit); err != nil {
+		var guests []raw
+		if tick, guests, err = l.guestsOf(ctx, hypervisor, tick); err != nil {
 			return end, err
 		}
-		if err := l.emitLast(ctx, l.feeds, events.SubjectFeed(hypervisor, "*"), tick, emit); err != nil {
-			return end, err
+		end.Tick = tick.link()
+		for _, r := range append([]raw{tick}, guests...) {
+			if err := l.emitReadable(ctx, r, emit); err != nil {
+				return end, err
+			}
 		}
 	}
-	return end, l.emitLast(ctx, l.ledger, events.SubjectNet("*"), ticks[events.SubjectNetTick], emit)
+	err = l.emitNetworks(ctx, &end, emit)
+	return end, err
 }
 
-// emitLast hands on the last messages under a pattern, as they were when the
-// witness was stored or later.
-func (l *Ledger) emitLast(ctx context.Context, stream jetstream.Stream, pattern string, witness raw, emit func(raw) error) error {
-	list, err := l.lastUnder(ctx, stream, pattern, witness)
+// patientCuts is how often guestsOf looks again for a moment without a command.
+const patientCuts = 50
+
+// guestsOf reads the feed messages of a hypervisor as they were at one tick,
+// which is the given one or a later one: reading them takes a while, and of a
+// command that is written meanwhile one message might be seen and another not,
+// or a message be gone from the mirror before it is reached. So what came since
+// is read again, which is little, until the tick stays the same.
+func (l *Ledger) guestsOf(ctx context.Context, hypervisor string, tick raw) (raw, []raw, error) {
+	newest, from := map[string]raw{}, uint64(0)
+	for range patientCuts {
+		list, err := l.lastUnder(ctx, l.feeds, events.SubjectFeed(hypervisor, "*"), from, tick)
+		if err != nil {
+			return tick, nil, err
+		}
+		for _, r := range list {
+			if r.Sequence > newest[r.Subject].Sequence {
+				newest[r.Subject] = r
+			}
+		}
+		now, err := l.get.last(ctx, tick.Subject)
+		if err != nil {
+			return tick, nil, err
+		}
+		last, ok := now[tick.Subject]
+		switch {
+		case !ok:
+			return tick, nil, fmt.Errorf("the ticks of hypervisor %q have gone from the log", hypervisor)
+		case last.Sequence == tick.Sequence:
+			return tick, slices.SortedFunc(maps.Values(newest), func(a, b raw) int { return cmp.Compare(a.Sequence, b.Sequence) }), nil
+		}
+		from, tick = tick.Sequence+1, last
+	}
+	return tick, nil, fmt.Errorf("the guests of hypervisor %q change faster than they can be read", hypervisor)
+}
+
+// emitNetworks hands on the networks and says how far they go.
+func (l *Ledger) emitNetworks(ctx context.Context, end *snapshotEnd, emit func(raw) error) error {
+	ticks, err := l.get.last(ctx, events.SubjectNetTick)
+	if err != nil {
+		return err
+	}
+	witness, ok := ticks[events.SubjectNetTick]
+	if ok {
+		end.NetTick = witness.link()
+	}
+	list, err := l.lastUnder(ctx, l.ledger, events.SubjectNet("*"), 0, witness)
 	if err != nil {
 		return err
 	}

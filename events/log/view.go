@@ -101,7 +101,7 @@ func (v *view) load(ctx context.Context, subjects []string) error {
 }
 
 func (v *view) loadPattern(ctx context.Context, pattern string) error {
-	list, err := v.ledger.lastUnder(ctx, v.ledger.ledger, pattern, v.witness)
+	list, err := v.ledger.lastUnder(ctx, v.ledger.ledger, pattern, 0, v.witness)
 	if err != nil {
 		return err
 	}
