@@ -2,9 +2,15 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
-	"net"
 	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/hostroute/hostroute/internal/config"
 	"github.com/hostroute/hostroute/vrf/kernel"
@@ -26,19 +32,25 @@ type learnedRoutes interface {
 // of the apply loop.
 type linkWatch struct {
 	uplinks  []string
-	up       map[string]bool // what was told last
 	fib      learnedRoutes
 	sessions carrierUser
 	changed  func(kernel.Notice)
-	running  func(name string) bool
+	running  func(name string) (bool, error)
 	watch    func(context.Context, func(kernel.Notice)) error
 	log      *slog.Logger
+	failed   chan struct{} // capacity 1: something is to be tried again
+
+	mu sync.Mutex
+	up map[string]bool // what was told last
+	// complaint is the error that was logged last.
+	complaint string
 }
 
 func newLinkWatch(cfg *config.Config, fib learnedRoutes, sessions carrierUser, changed func(kernel.Notice), log *slog.Logger) *linkWatch {
 	w := &linkWatch{
 		up: map[string]bool{}, fib: fib, sessions: sessions, changed: changed, running: hasCarrier, log: log,
-		watch: func(ctx context.Context, f func(kernel.Notice)) error { return kernel.Watch(ctx, kernel.Options{}, f) },
+		failed: make(chan struct{}, 1),
+		watch:  func(ctx context.Context, f func(kernel.Notice)) error { return kernel.Watch(ctx, kernel.Options{}, f) },
 	}
 	for _, u := range cfg.Uplinks {
 		w.uplinks = append(w.uplinks, u.Interface)
@@ -47,41 +59,105 @@ func newLinkWatch(cfg *config.Config, fib learnedRoutes, sessions carrierUser, c
 	return w
 }
 
-// hasCarrier tells whether a link is there, up, and has its carrier.
-func hasCarrier(name string) bool {
-	link, err := net.InterfaceByName(name)
-	return err == nil && link.Flags&net.FlagRunning != 0
+// hasCarrier tells whether a link is there, up, and has its carrier. It asks
+// for that link alone: a host has many, and the loss of a plane can't wait.
+func hasCarrier(name string) (bool, error) {
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return false, err
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	err = unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, request)
+	if errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
+	return err == nil && request.Uint16()&unix.IFF_RUNNING != 0, err
 }
 
 // Run works until the context ends.
 func (w *linkWatch) Run(ctx context.Context) error {
-	return w.watch(ctx, func(n kernel.Notice) { w.notice(ctx, n) })
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return w.watch(ctx, func(n kernel.Notice) { w.notice(ctx, n) }) })
+	group.Go(func() error { return w.retry(ctx) })
+	return group.Wait()
+}
+
+// retry looks at all uplinks and next hops again, soon after a failure and
+// else each resyncInterval: what the kernel refused is told by no notice.
+func (w *linkWatch) retry(ctx context.Context) error {
+	timer := time.NewTimer(resyncInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.failed:
+			timer.Reset(retryInterval)
+		case <-timer.C:
+			timer.Reset(resyncInterval)
+			w.look(ctx, w.uplinks)
+		}
+	}
 }
 
 func (w *linkWatch) notice(ctx context.Context, n kernel.Notice) {
-	touched := n.Resync || n.NextHops
+	w.changed(n) // guests don't wait for learned routes
+	var uplinks []string
 	for _, name := range w.uplinks {
-		if !n.Resync && !slices.Contains(n.Links, name) {
-			continue
+		if n.Resync || slices.Contains(n.Links, name) {
+			uplinks = append(uplinks, name)
 		}
-		touched = true
-		if up := w.running(name); up != w.up[name] {
+	}
+	if len(uplinks) > 0 || n.NextHops {
+		w.look(ctx, uplinks)
+	}
+}
+
+// look tells what became of uplinks, the sessions first because they are
+// quick, and repairs next hops.
+func (w *linkWatch) look(ctx context.Context, uplinks []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var errs []error
+	var changed []string
+	for _, name := range uplinks {
+		up, err := w.running(name)
+		if err != nil { // what was told stays: this is no knowledge that it is lost
+			errs = append(errs, fmt.Errorf("looking at uplink %s: %w", name, err))
+		} else if up != w.up[name] {
 			w.up[name] = up
 			w.log.Info("uplink changed", "uplink", name, "up", up)
 			w.sessions.UplinkChanged(name, up)
-			w.report("taking an uplink in or out", w.fib.UplinkChanged(ctx, name, up))
+			changed = append(changed, name)
 		}
 	}
-	if touched {
-		w.report("repairing next hops", w.fib.Repair(ctx))
+	for _, name := range changed {
+		errs = append(errs, w.fib.UplinkChanged(ctx, name, w.up[name]))
 	}
-	w.changed(n)
+	if len(changed) == 0 { // else that was part of it
+		errs = append(errs, w.fib.Repair(ctx))
+	}
+	w.report(ctx, errors.Join(errs...))
 }
 
-// report logs what went wrong; it is tried again with the next notice, and by
-// the FIB's own retry.
-func (w *linkWatch) report(what string, err error) {
-	if err != nil {
-		w.log.Warn(what, "err", err)
+// report logs what went wrong, once, and has it tried again.
+func (w *linkWatch) report(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil:
+	case err == nil:
+		w.complaint = ""
+	default:
+		if err.Error() != w.complaint {
+			w.complaint = err.Error()
+			w.log.Warn("uplinks and next hops; trying again until it succeeds", "err", err)
+		}
+		select {
+		case w.failed <- struct{}{}:
+		default:
+		}
 	}
 }

@@ -2,10 +2,13 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hostroute/hostroute/vrf/kernel"
 )
@@ -17,24 +20,42 @@ func (w watched) note(format string, args ...any) {
 }
 func (w watched) UplinkChanged(name string, up bool) { w.note("sessions %s %v", name, up) }
 
-type watchedFIB struct{ watched }
+type watchedFIB struct {
+	watched
+	refuse *error
+}
 
 func (w watchedFIB) UplinkChanged(_ context.Context, name string, up bool) error {
 	w.note("fib %s %v", name, up)
-	return nil
+	return *w.refuse
 }
-func (w watchedFIB) Repair(context.Context) error { w.note("repair"); return nil }
+func (w watchedFIB) Repair(context.Context) error { w.note("repair"); return *w.refuse }
 
-func TestNotices(t *testing.T) {
-	var journal []string
-	lost := map[string]bool{}
-	w := &linkWatch{
+// watchbed is a linkWatch of two uplinks whose doings are in a journal.
+type watchbed struct {
+	*linkWatch
+	journal []string
+	lost    map[string]bool
+	unknown error // what asking for the carrier fails with
+	refuse  error // what the FIB fails with
+}
+
+func newWatchbed() *watchbed {
+	b := &watchbed{lost: map[string]bool{}}
+	note := watched{&b.journal}
+	b.linkWatch = &linkWatch{
 		uplinks: []string{"a", "b"}, up: map[string]bool{"a": true, "b": true},
-		fib: watchedFIB{watched{&journal}}, sessions: watched{&journal},
-		changed: func(kernel.Notice) { journal = append(journal, "wake") },
-		running: func(name string) bool { return !lost[name] },
+		fib: watchedFIB{note, &b.refuse}, sessions: note,
+		changed: func(kernel.Notice) { note.note("wake") },
+		running: func(name string) (bool, error) { return !b.lost[name], b.unknown },
+		failed:  make(chan struct{}, 1),
 		log:     slog.New(slog.DiscardHandler),
 	}
+	return b
+}
+
+func TestNotices(t *testing.T) {
+	b := newWatchbed()
 	for _, step := range []struct {
 		name   string
 		notice kernel.Notice
@@ -42,19 +63,77 @@ func TestNotices(t *testing.T) {
 		want   []string
 	}{
 		{"a tap", kernel.Notice{Links: []string{"tap1"}}, nil, []string{"wake"}},
-		{"an uplink falls", kernel.Notice{Links: []string{"b"}}, []string{"b"}, []string{"sessions b false", "fib b false", "repair", "wake"}},
-		{"the same again", kernel.Notice{Links: []string{"b"}}, []string{"b"}, []string{"repair", "wake"}},
-		{"next hops deleted", kernel.Notice{NextHops: true}, []string{"b"}, []string{"repair", "wake"}},
-		{"messages lost", kernel.Notice{Resync: true}, nil, []string{"sessions b true", "fib b true", "repair", "wake"}},
+		{"an uplink falls", kernel.Notice{Links: []string{"b"}}, []string{"b"}, []string{"wake", "sessions b false", "fib b false"}},
+		{"the same again", kernel.Notice{Links: []string{"b"}}, []string{"b"}, []string{"wake", "repair"}},
+		{"next hops deleted", kernel.Notice{NextHops: true}, []string{"b"}, []string{"wake", "repair"}},
+		{"messages lost", kernel.Notice{Resync: true}, nil, []string{"wake", "sessions b true", "fib b true"}},
+		{"both fall", kernel.Notice{Links: []string{"a", "b"}}, []string{"a", "b"},
+			[]string{"wake", "sessions a false", "sessions b false", "fib a false", "fib b false"}},
 	} {
-		journal = nil
-		clear(lost)
+		b.journal = nil
+		clear(b.lost)
 		for _, name := range step.lost {
-			lost[name] = true
+			b.lost[name] = true
 		}
-		w.notice(t.Context(), step.notice)
-		if !slices.Equal(journal, step.want) {
-			t.Errorf("%s: got %q, want %q", step.name, journal, step.want)
+		b.notice(t.Context(), step.notice)
+		if !slices.Equal(b.journal, step.want) {
+			t.Errorf("%s: got %q, want %q", step.name, b.journal, step.want)
+		}
+	}
+}
+
+// TestAnUplinkThatCantBeAskedAbout is not taken for lost, and is asked about
+// again, as is a FIB that failed.
+func TestAnUplinkThatCantBeAskedAbout(t *testing.T) {
+	b := newWatchbed()
+	b.unknown = errors.New("too many open files")
+	b.lost["a"] = true
+	b.notice(t.Context(), kernel.Notice{Resync: true})
+	if want := []string{"wake", "repair"}; !slices.Equal(b.journal, want) || len(b.failed) != 1 {
+		t.Errorf("got %q, want %q; %d to try again", b.journal, want, len(b.failed))
+	}
+	<-b.failed
+	b.unknown, b.refuse = nil, errors.New("no buffer space")
+	b.look(t.Context(), b.uplinks)
+	if len(b.failed) != 1 {
+		t.Error("a loss that the FIB didn't take is not tried again")
+	}
+}
+
+func TestFailuresAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newWatchbed()
+		ctx, cancel := context.WithCancel(t.Context())
+		b.watch = func(ctx context.Context, _ func(kernel.Notice)) error { <-ctx.Done(); return nil }
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx) }()
+		attempts := func(refuse error, during time.Duration) int {
+			b.mu.Lock()
+			b.refuse, b.journal = refuse, nil
+			b.mu.Unlock()
+			time.Sleep(during)
+			synctest.Wait()
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return len(b.journal)
+		}
+		if n := attempts(errors.New("no buffer space"), resyncInterval+2*retryInterval+retryInterval/2); n != 3 {
+			t.Errorf("%d attempts in a minute and two retries of failures, want 3", n)
+		}
+		if n := attempts(nil, retryInterval+resyncInterval); n != 2 {
+			t.Errorf("%d attempts in a minute after one that succeeded, want 2", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestHasCarrier(t *testing.T) {
+	for name, want := range map[string]bool{"lo": true, "hr-none": false} {
+		if up, err := hasCarrier(name); up != want || err != nil {
+			t.Errorf("%s: %v, %v", name, up, err)
 		}
 	}
 }
