@@ -88,6 +88,14 @@ func (s *State) Quarantine(q Quarantined) {
 	}
 }
 
+// Release drops the quarantine of what a later message of the same subject has
+// made good, everything before a sequence.
+func (s *State) Release(subject string, before uint64) {
+	s.quarantined = slices.DeleteFunc(s.quarantined, func(q Quarantined) bool {
+		return q.Subject == subject && q.Sequence < before
+	})
+}
+
 // Quarantined lists what changed nothing, in the order of the log.
 func (s *State) Quarantined() []Quarantined { return slices.Clone(s.quarantined) }
 

@@ -79,10 +79,13 @@
 // connection it serves on from what it knows.
 //
 // A snapshot has the tick, the newest message of every guest of the
-// hypervisor, from the mirror once that has the tick, and the networks. It is
+// hypervisor, from the mirror once that has the tick, and the networks. It is of
+// one moment: what is written while it is read is read again. It is
 // checked for count and hash before any of it is used; only then a guest that
 // it doesn't have is forgotten. Sequences of another ledger mean nothing: where
-// [Ledger.Identity] differs the follower starts over.
+// [Ledger.Identity] differs the follower starts over, and also where the ledger
+// has another message at the place of the follower's last ticks, as after a
+// restore from a backup. A ledger that is only behind changes nothing.
 //
 // # Damaged messages
 //
@@ -90,7 +93,9 @@
 // release or rubbish, is quarantined for the entity that it is about, which
 // keeps its last readable value; for publishers, snapshots, followers and
 // replay alike. Everyone else goes on. Chains run over it, since a hash needs
-// no understanding.
+// no understanding. A follower's quarantine of an entity ends with the next
+// message of it that can be read, which says all there is to know; replay keeps
+// its own, since an event that changed nothing stays one.
 //
 // # Retrying
 //

@@ -86,10 +86,10 @@ func (f *Follower) tick(r raw) error {
 			return fmt.Errorf("tick %d covers a message of guest %q that isn't here", r.Sequence, c.VM)
 		}
 	}
-	changed := f.state.Put(events.SubjectHV(f.hypervisor), register)
+	changed := f.put(events.SubjectHV(f.hypervisor), register)
 	for _, c := range m.Feed {
 		if s := f.pending[c.VM]; s.register != nil {
-			changed = f.state.Put(events.SubjectVM(c.VM), s.register) || changed
+			changed = f.put(events.SubjectVM(c.VM), s.register) || changed
 		}
 		delete(f.pending, c.VM)
 	}
@@ -100,6 +100,18 @@ func (f *Follower) tick(r raw) error {
 		f.signal()
 	}
 	return nil
+}
+
+// put makes a register known, and good what was quarantined for it before. Of
+// what has ended nothing is kept: the cursor keeps older messages of it out, and
+// guests come and go for as long as an agent runs.
+func (f *Follower) put(subject string, r projector.Register) bool {
+	changed := f.state.Put(subject, r)
+	f.state.Release(subject, r.Sequence())
+	if changed && !r.Exists() {
+		f.state.Forget(subject)
+	}
+	return changed
 }
 
 // dropPending sets aside what was written before a sequence and no tick covers.
@@ -128,7 +140,7 @@ func (f *Follower) netTick(r raw) error {
 	if err := follows(m, f.cursor.NetTick); err != nil {
 		return err
 	}
-	changed := f.state.Put(subject, register)
+	changed := f.put(subject, register)
 	f.cursor.NetTick = r.link()
 	if changed {
 		f.signal()

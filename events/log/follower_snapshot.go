@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,7 +24,7 @@ type snapshot struct {
 
 // ask requests a snapshot and collects its chunks.
 func (f *Follower) ask(ctx context.Context, have Cursor) (snapshot, error) {
-	payload, err := json.Marshal(snapshotRequest{Ledger: have.Ledger, Tick: have.Tick.Sequence, NetTick: have.NetTick.Sequence})
+	payload, err := json.Marshal(have)
 	if err != nil {
 		return snapshot{}, err
 	}
@@ -93,12 +94,12 @@ func (s snapshot) check() error {
 func (f *Follower) take(s snapshot) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.cursor.Ledger != "" && f.cursor.Ledger != s.end.Ledger {
-		f.log.Warn("this is another log than before; starting over", "before", f.cursor.Ledger, "now", s.end.Ledger)
+	if f.cursor.Ledger != "" && (f.cursor.Ledger != s.end.Ledger || s.end.Diverged) {
+		f.log.Warn("this is another log than before; starting over", "before", f.cursor.Ledger, "now", s.end.Ledger, "diverged", s.end.Diverged)
 		f.state, f.cursor, f.pending = projector.New(), Cursor{}, map[string]staged{}
 	}
 	if s.end.Tick.Sequence < f.cursor.Tick.Sequence || s.end.NetTick.Sequence < f.cursor.NetTick.Sequence {
-		return fmt.Errorf("the log service is at sequence %d and %d, behind what this hypervisor has (%d and %d)",
+		return fmt.Errorf("the log service is at sequence %d and %d, behind what this hypervisor has (%d and %d); it serves on from what it knows. If the log was restored from a backup, this ends with the next commands",
 			s.end.Tick.Sequence, s.end.NetTick.Sequence, f.cursor.Tick.Sequence, f.cursor.NetTick.Sequence)
 	}
 	if !s.end.Unchanged {
@@ -129,6 +130,13 @@ func (f *Follower) take(s snapshot) error {
 // replace puts what the snapshot has and forgets what it would have if it
 // were still there. It tells whether anything changed.
 func (f *Follower) replace(s snapshot) (changed bool) {
+	for _, q := range f.state.Quarantined() { // what still is comes with the snapshot
+		upTo := s.end.Tick.Sequence
+		if strings.HasPrefix(q.Subject, events.SubjectNetTick) {
+			upTo = s.end.NetTick.Sequence
+		}
+		f.state.Release(q.Subject, upTo+1)
+	}
 	present := map[string]bool{}
 	for _, r := range s.messages {
 		subject, ok := f.entity(r.Subject)
@@ -141,7 +149,7 @@ func (f *Follower) replace(s snapshot) (changed bool) {
 			f.quarantine(r, subject, err)
 			continue
 		}
-		changed = f.state.Put(subject, register) || changed
+		changed = f.put(subject, register) || changed
 	}
 	forget := func(subject string, r projector.Register, upTo uint64) {
 		if !present[subject] && r.Sequence() <= upTo {

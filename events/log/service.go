@@ -196,7 +196,7 @@ func headerText(s string) string {
 func (s *Service) snapshot(ctx context.Context, r micro.Request) {
 	hypervisor := strings.TrimPrefix(r.Subject(), SubjectSnapshot)
 	c := newChunker(s.ledger.nc.MaxPayload(), func(payload []byte) error { return r.Respond(payload) })
-	var have snapshotRequest
+	var have Cursor
 	err := events.CheckName("hypervisor", hypervisor)
 	if err == nil && len(r.Data()) > 0 {
 		err = json.Unmarshal(r.Data(), &have)

@@ -12,17 +12,10 @@ import (
 	"slices"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hostroute/hostroute/events"
 )
-
-// snapshotRequest asks for what a hypervisor must know. With the place that
-// the asker has reached it also asks whether there is anything newer.
-type snapshotRequest struct {
-	Ledger  string `json:"ledger,omitempty"`
-	Tick    uint64 `json:"tick,omitempty"`
-	NetTick uint64 `json:"net_tick,omitempty"`
-}
 
 // snapshotChunk is one message of the answer.
 type snapshotChunk struct {
@@ -45,8 +38,9 @@ type wireMessage struct {
 type snapshotEnd struct {
 	Ledger     string `json:"ledger"`
 	Unchanged  bool   `json:"unchanged,omitempty"`
-	Registered bool   `json:"registered"` // somebody registered this hypervisor
-	Tick       Link   `json:"tick"`       // everything up to here is in the answer
+	Diverged   bool   `json:"diverged,omitempty"` // the asker knows messages that the log never had, or has no more
+	Registered bool   `json:"registered"`         // somebody registered this hypervisor
+	Tick       Link   `json:"tick"`               // everything up to here is in the answer
 	NetTick    Link   `json:"net_tick"`
 	Count      int    `json:"count"`
 	Hash       string `json:"hash"` // over the hashes of the messages, in order
@@ -59,8 +53,9 @@ type snapshotError struct {
 // snapshot hands the messages that a hypervisor must know to emit: its tick,
 // the newest of each of its guests as that tick left them, the networks. A tick
 // is read before what it covers, so that is in what follows; and the networks
-// after the guests, so no guest is in one that isn't here yet.
-func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have snapshotRequest, emit func(raw) error) (snapshotEnd, error) {
+// after the guests, so no guest is in one that isn't here yet. Have is what the
+// asker has reached; at the same place there is nothing to say.
+func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have Cursor, emit func(raw) error) (snapshotEnd, error) {
 	tickSubject := events.SubjectTick(hypervisor)
 	ticks, err := l.get.last(ctx, tickSubject, events.SubjectNetTick)
 	if err != nil {
@@ -74,9 +69,14 @@ func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have snapshotR
 	if r, ok := ticks[events.SubjectNetTick]; ok {
 		end.NetTick = r.link()
 	}
-	if have.Ledger == end.Ledger && have.Tick == end.Tick.Sequence && have.NetTick == end.NetTick.Sequence {
-		end.Unchanged = true
-		return end, nil
+	if have.Ledger == end.Ledger {
+		if have.Tick == end.Tick && have.NetTick == end.NetTick {
+			end.Unchanged = true
+			return end, nil
+		}
+		if end.Diverged, err = l.diverged(ctx, tickSubject, have); err != nil {
+			return end, err
+		}
 	}
 	if registered {
 		var guests []raw
@@ -92,6 +92,27 @@ func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have snapshotR
 	}
 	err = l.emitNetworks(ctx, &end, emit)
 	return end, err
+}
+
+// diverged tells whether the log has another message where the asker knows one.
+// It has after a restore from a backup, or a power failure that took what wasn't
+// forced to disk yet: sequences were given out a second time.
+func (l *Ledger) diverged(ctx context.Context, tickSubject string, have Cursor) (bool, error) {
+	for subject, link := range map[string]Link{tickSubject: have.Tick, events.SubjectNetTick: have.NetTick} {
+		if link.Sequence == 0 {
+			continue
+		}
+		r, ok, err := l.get.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+			return l.ledger.GetMsg(ctx, link.Sequence)
+		})
+		if err != nil {
+			return false, fmt.Errorf("reading message %d: %w", link.Sequence, err)
+		}
+		if ok && (r.Subject != subject || r.link() != link) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // patientCuts is how often guestsOf looks again for a moment without a command.
