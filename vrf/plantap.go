@@ -36,7 +36,9 @@ func (p *planner) tapRoutes(t Tap, table uint32, fresh, flushed bool) {
 			p.desired[want.key()] = t.Name
 			have, ok := p.routes[want.key()]
 			if !ok || have != want || fresh || p.restricted() || flushed && r.Prefix.Addr().Is4() {
-				p.add(AddRoute{Route: want, VRF: t.VRF, Replace: ok})
+				// What the kernel flushed with the link somebody else may have followed.
+				gone := fresh && have.Link == t.Name
+				p.add(AddRoute{Route: want, VRF: t.VRF, Replace: ok && !gone})
 			}
 		}
 	}

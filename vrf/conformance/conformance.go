@@ -69,6 +69,7 @@ func Run(t *testing.T, s Setup) {
 	}
 	if s.VRF {
 		t.Run("rules", func(t *testing.T) { rules(t, newBench(t, s)) })
+		t.Run("VRF deleted", func(t *testing.T) { vrfDeleted(t, newLearnedBench(t, s)) })
 		t.Run("tap changes VRF", func(t *testing.T) { tapChangesVRF(t, newBench(t, s)) })
 	}
 }

@@ -224,6 +224,12 @@ func (k *Kernel) DeleteLink(name string) {
 	if l := k.links[name]; l != nil {
 		k.bounce(l)
 		delete(k.links, name)
+		for _, port := range k.links {
+			if port.Master == name {
+				port.Master = ""
+				k.bounce(port)
+			}
+		}
 		for s := range k.sysctls {
 			if slices.ContainsFunc(vrf.Sysctls(vrf.Host{Taps: []vrf.Tap{{Name: name}}, Uplinks: []vrf.Uplink{{Name: name}}}),
 				func(x vrf.Sysctl) bool { return x.Name == s && x.Link == name }) {

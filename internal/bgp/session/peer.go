@@ -73,6 +73,8 @@ func (p *peer) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		p.expireStale()
 		if p.uplinkDown() {
+			p.sweep(bgp.IPv4) // stale ones lead out of it, too
+			p.sweep(bgp.IPv6)
 			p.pause(ctx, 0)
 			continue
 		}
@@ -209,7 +211,6 @@ func (p *peer) uplink(up bool) {
 	p.mu.Unlock()
 	if !up {
 		p.kill(ErrUplinkDown)
-		return
 	}
 	select {
 	case p.kick <- struct{}{}:

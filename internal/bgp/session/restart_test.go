@@ -143,6 +143,25 @@ func TestStalePathsEndWithTheRestartTime(t *testing.T) {
 	fib.expect(t, "198.51.100.0/24", "")
 }
 
+func TestStalePathsGoWithTheUplink(t *testing.T) {
+	t.Parallel()
+	peer, cfg := newScript(t)
+	cfg.ConnectRetry = time.Hour
+	fib := newMemoryFIB()
+	s := start(t, cfg, fib)
+	peer.established(packet.NewCapGracefulRestart(false, false, 4000, []*packet.CapGracefulRestartTuple{packet.NewCapGracefulRestartTuple(packet.RF_IPv4_UC, true)}))
+	peer.send(route("198.51.100.0/24"))
+	fib.expect(t, "198.51.100.0/24", "100.64.0.2@")
+	peer.listener.Close()
+	peer.conn.Close()
+	eventually(t, "a stale path", func() bool {
+		route, ok := s.Routes("public", netip.MustParsePrefix("198.51.100.0/24"))
+		return ok && len(route.Paths) == 1 && route.Paths[0].Stale
+	}, func() string { return fib.String() })
+	s.UplinkChanged("", false)
+	fib.expect(t, "198.51.100.0/24", "")
+}
+
 // TestStalePathsAfterTheSessionIsBack covers what a peer may say when it comes
 // back: that it kept its forwarding state, that it lost it, or nothing for as
 // long as we wait for its End-of-RIB.
