@@ -16,11 +16,13 @@ import (
 	"github.com/hostroute/hostroute/vrf/kernel"
 )
 
-// How long the apply loop waits at most between two comparisons, and after a
-// failed one.
+// How long the apply loop waits at most between two comparisons of everything,
+// and after a failed one: it reads the tables of learned routes, too, so a
+// failure that lasts is looked at less and less often.
 const (
 	resyncInterval = time.Minute
 	retryInterval  = time.Second
+	longestRetry   = 16 * time.Second
 )
 
 // Kernel is what the apply loop needs of a kernel.
@@ -61,6 +63,8 @@ type applier struct {
 	scope   scope
 	taps    []vrf.Tap // desired in the last round that succeeded
 	swept   bool      // a round in sync has succeeded
+
+	complaint string // the error that was logged last: it is said once
 
 	mu        sync.Mutex
 	report    applyReport
@@ -103,41 +107,53 @@ func (a *applier) Wake() {
 	}
 }
 
-// Run works until the context ends.
+// Run works until the context ends. Wakes don't put the comparison of everything
+// off, or a host where something always changes would never have one.
 func (a *applier) Run(ctx context.Context) error {
 	first := a.applied
-	var complaint string // the error that was logged last: it is said once
+	again := time.NewTimer(resyncInterval)
+	defer again.Stop()
+	pause := retryInterval
 	for {
-		wait := resyncInterval
 		known, err := a.round(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err == nil {
-			complaint = ""
-		} else {
-			wait = retryInterval
-			if err.Error() != complaint {
-				complaint = err.Error()
-				a.log.Warn("applying the desired state; trying again until it succeeds", "err", err)
-			}
+		switch failed := a.complain(err); {
+		case err != nil:
+			again.Reset(pause)
+			pause = min(2*pause, longestRetry)
+		case failed:
+			again.Reset(resyncInterval)
+			pause = retryInterval
 		}
 		if known && first != nil {
 			close(first)
 			first = nil
 		}
-		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
+			return nil
 		case <-a.wake:
-		case <-timer.C:
+		case <-again.C:
+			again.Reset(resyncInterval)
 			a.scope.all()
 		}
-		timer.Stop()
-		if ctx.Err() != nil {
-			return nil
-		}
 	}
+}
+
+// complain logs an error that is not that of the round before, and tells
+// whether that one had any.
+func (a *applier) complain(err error) (failed bool) {
+	failed = a.complaint != ""
+	switch {
+	case err == nil:
+		a.complaint = ""
+	case err.Error() != a.complaint:
+		a.complaint = err.Error()
+		a.log.Warn("applying the desired state; trying again until it succeeds", "err", err)
+	}
+	return failed
 }
 
 // round is one comparison. It tells whether it announced: whether the

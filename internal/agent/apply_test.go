@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/internal/bgp"
@@ -273,6 +275,53 @@ func TestAGuestInAVRFThatCantBeUsedIsNotAnnounced(t *testing.T) {
 	b.fixed.VRFs[0].Table = 90
 	b.Notice(kernel.Notice{Resync: true})
 	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
+}
+
+// TestEverythingIsComparedThoughSomethingAlwaysChanges: neither many wakes nor
+// many failures keep the apply loop from looking at everything, or from rest.
+func TestEverythingIsComparedThoughSomethingAlwaysChanges(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		refuse error
+		want   int // comparisons of everything in 5 minutes
+	}{
+		{"all is well", nil, 1 + 5},
+		{"a failure that lasts", errors.New("no buffer space"), 1 + 4 + 17}, // after 0, 1, 3, 7, 15, 31, 47 … s
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newTestbed(t)
+			b.kernel.AddLink("tap1")
+			b.kernel.Fault = func(op vrf.Op) error {
+				if _, ok := op.(vrf.SetNeighbour); ok {
+					return c.refuse
+				}
+				return nil
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute+time.Millisecond)
+			defer cancel()
+			if c.refuse == nil {
+				go func() {
+					for ctx.Err() == nil {
+						time.Sleep(700 * time.Millisecond)
+						b.Notice(kernel.Notice{Links: []string{"eth0"}})
+					}
+				}()
+			}
+			if err := b.Run(ctx); err != nil {
+				t.Error(err)
+			}
+			full := 0
+			for _, links := range b.scopes {
+				if links == nil {
+					full++
+				}
+			}
+			if full != c.want {
+				t.Errorf("%s: %d comparisons of everything in 5 minutes, want %d", c.what, full, c.want)
+			}
+			time.Sleep(time.Second) // for the goroutine
+		})
+	}
 }
 
 func TestRunAppliesOnWakeAndEnds(t *testing.T) {
