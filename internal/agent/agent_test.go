@@ -64,6 +64,15 @@ func TestSessionsAreBoundToTheirUplinks(t *testing.T) {
 	}
 }
 
+func TestAnUplinkIsNotReportedAsATap(t *testing.T) {
+	cfg := &config.Config{Uplinks: []config.Uplink{{Interface: "eth1"}}}
+	a := &Agent{cfg: cfg}
+	s := a.kernelStatus(applyReport{waiting: []string{"eth1", "tap1"}})
+	if !slices.Equal(s.AbsentTaps, []string{"tap1"}) || !slices.Equal(s.AbsentUplinks, []string{"eth1"}) {
+		t.Errorf("absent taps %v, uplinks %v", s.AbsentTaps, s.AbsentUplinks)
+	}
+}
+
 func TestAHypervisorAloneIsInformed(t *testing.T) {
 	a := &Agent{speaker: session.New(session.Config{}, nil, slog.New(slog.DiscardHandler))}
 	if !a.informed("public") {

@@ -130,13 +130,14 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 		{func() { s.Log.InSync = true }, "the log is out of reach (connection refused): serving on with what is known; check nats://log"},
 		{func() { s.Log.Connected = true }, "the log doesn't know hypervisor hv1: `hostroute hypervisor register hv1`"},
 		{func() { s.Log.Registered = true; s.Kernel.AbsentTaps = []string{"tap1"} }, "tap tap1 is not on this host: start the guest"},
+		{func() { s.Kernel.AbsentUplinks = []string{"eth1"} }, "uplink eth1 is not on this host: bring it back"},
 	} {
 		c.change()
 		if got := problems(s, nil); len(got) == 0 || !strings.Contains(got[0], c.want) {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
-	s.Kernel.AbsentTaps = nil
+	s.Kernel.AbsentTaps, s.Kernel.AbsentUplinks = nil, nil
 	if got := problems(s, []Peer{{State: "established"}}); len(got) != 0 {
 		t.Errorf("a healthy hypervisor has problems: %q", got)
 	}

@@ -54,12 +54,14 @@ type Quarantine struct {
 
 // KernelStatus is how the kernel compares with what is desired.
 type KernelStatus struct {
-	Applied    time.Time      `json:"applied"`            // last successful comparison
-	Operations uint64         `json:"operations"`         // changes made since the start
-	AbsentTaps []string       `json:"absent_taps"`        // desired, and not on this host (yet)
-	Errors     []string       `json:"errors,omitempty"`   // of the last apply
-	Learned    map[string]int `json:"learned,omitempty"`  // learned routes in the kernel by VRF
-	Problems   []string       `json:"problems,omitempty"` // what the log wants and can't be
+	Applied    time.Time `json:"applied"`     // last successful comparison
+	Operations uint64    `json:"operations"`  // changes made since the start
+	AbsentTaps []string  `json:"absent_taps"` // desired, and not on this host (yet)
+	// AbsentUplinks are those of the configuration that are not on this host.
+	AbsentUplinks []string       `json:"absent_uplinks,omitempty"`
+	Errors        []string       `json:"errors,omitempty"`   // of the last apply
+	Learned       map[string]int `json:"learned,omitempty"`  // learned routes in the kernel by VRF
+	Problems      []string       `json:"problems,omitempty"` // what the log wants and can't be
 }
 
 // BGPStatus counts sessions and announcements.

@@ -3,9 +3,11 @@ package agent
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/hostroute/hostroute/internal/bgp/session"
+	"github.com/hostroute/hostroute/internal/config"
 )
 
 // socket makes the task that answers the local host.
@@ -34,8 +36,15 @@ func (a *Agent) status() Status {
 
 func (a *Agent) kernelStatus(r applyReport) KernelStatus {
 	s := KernelStatus{
-		Applied: r.at, Operations: r.operations, AbsentTaps: append([]string{}, r.waiting...),
+		Applied: r.at, Operations: r.operations, AbsentTaps: []string{},
 		Errors: r.errs, Problems: r.problems, Learned: map[string]int{},
+	}
+	for _, name := range r.waiting {
+		if slices.ContainsFunc(a.cfg.Uplinks, func(u config.Uplink) bool { return u.Interface == name }) {
+			s.AbsentUplinks = append(s.AbsentUplinks, name)
+		} else {
+			s.AbsentTaps = append(s.AbsentTaps, name)
+		}
 	}
 	for _, v := range a.cfg.VRFs {
 		stats := a.fib.Stats(v.Name)
@@ -77,6 +86,9 @@ func problems(s Status, peers []Peer) (list []string) {
 	}
 	for _, e := range s.Kernel.Errors {
 		add("the kernel refuses: %s", e)
+	}
+	for _, name := range s.Kernel.AbsentUplinks {
+		add("uplink %s is not on this host: bring it back, or correct its name in the configuration", name)
 	}
 	for _, p := range peers {
 		if p.State != string(session.Established) {
