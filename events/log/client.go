@@ -66,7 +66,7 @@ func (c *Client) request(ctx context.Context, payload []byte) (Stored, error) {
 		return Stored{}, noService(c.nc)
 	}
 	if err != nil {
-		return Stored{}, fmt.Errorf("asking the log service: %w", err)
+		return Stored{}, fmt.Errorf("asking the log service: %w", explain(c.nc, err))
 	}
 	var reply publishReply
 	if err := json.Unmarshal(m.Data, &reply); err != nil {

@@ -2,7 +2,9 @@ package log
 
 import (
 	"context"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/projector"
@@ -137,5 +139,60 @@ func TestAGoodMessageEndsAQuarantine(t *testing.T) {
 	}
 	if q := l.replay().Quarantined(); len(q) != 2 {
 		t.Errorf("replay forgets what changed nothing: %+v", q)
+	}
+}
+
+// TestAnEmptyLogWithdrawsNothing gives a follower a log that was made anew, and
+// registers its hypervisor there later.
+func TestAnEmptyLogWithdrawsNothing(t *testing.T) {
+	old := newLab(t)
+	old.base()
+	old.publish(assign("203.0.113.7/32", "vm1"))
+	old.serve()
+	state, cursor := old.still().Checkpoint()
+	l := newLab(t)
+	l.serve()
+	f := NewFollower(l.nc, "hv1", FollowerOptions{State: state, Cursor: cursor, Logger: testLogger()})
+	if _, err := f.catchUp(l.ctx); err == nil || !strings.Contains(err.Error(), "doesn't know it") {
+		t.Errorf("catching up with an empty log: %v", err)
+	}
+	old.same(f)
+	if st := f.Status(); st.InSync || st.LastError == "" {
+		t.Errorf("status %+v", st)
+	}
+	l.publish(hypervisor("hv1"))
+	if _, err := f.catchUp(l.ctx); err != nil {
+		t.Fatal(err)
+	}
+	l.same(f)
+	select {
+	case <-f.Changes():
+	default:
+		t.Error("nobody was told that everything changed")
+	}
+}
+
+// TestWithoutAConnectionEverybodySaysSo and nobody hangs.
+func TestWithoutAConnectionEverybodySaysSo(t *testing.T) {
+	s, stop := startServer(t, ServerOptions{Store: t.TempDir()})
+	l := &lab{t: t, ctx: testContext(t), server: s, nc: connect(t, s)}
+	var err error
+	if l.ledger, err = Open(l.ctx, l.nc, Options{Timeout: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	l.base()
+	f := NewFollower(l.nc, "hv1", FollowerOptions{Logger: testLogger()})
+	stop()
+	eventually(t, "the connection is gone", func() bool { return !l.nc.IsConnected() })
+	e := events.Event{Data: assign("203.0.113.7/32", "vm1")}
+	for name, do := range map[string]func() error{
+		"client":   func() error { _, err := NewClient(l.nc, 0).Publish(l.ctx, e); return err },
+		"ledger":   func() error { _, err := l.ledger.Publish(l.ctx, e); return err },
+		"follower": func() error { _, err := f.catchUp(l.ctx); return err },
+		"history":  func() error { return l.ledger.Read(l.ctx, Filter{}, false, func(Entry) error { return nil }) },
+	} {
+		if err := do(); err == nil || !strings.Contains(err.Error(), "not connected to NATS at the moment") {
+			t.Errorf("%s says %v", name, err)
+		}
 	}
 }

@@ -85,7 +85,9 @@
 // it doesn't have is forgotten. Sequences of another ledger mean nothing: where
 // [Ledger.Identity] differs the follower starts over, and also where the ledger
 // has another message at the place of the follower's last ticks, as after a
-// restore from a backup. A ledger that is only behind changes nothing.
+// restore from a backup. A ledger that is only behind changes nothing, nor does
+// another one in which the hypervisor isn't registered: a log that was lost and
+// made anew must not withdraw everything.
 //
 // # Damaged messages
 //

@@ -35,7 +35,7 @@ func (f *Follower) ask(ctx context.Context, have Cursor) (snapshot, error) {
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection may be gone
 	if err := f.nc.PublishRequest(SubjectSnapshot+f.hypervisor, inbox, payload); err != nil {
-		return snapshot{}, fmt.Errorf("asking for a snapshot: %w", err)
+		return snapshot{}, fmt.Errorf("asking for a snapshot: %w", explain(f.nc, err))
 	}
 	var s snapshot
 	for index := 0; ; index++ {
@@ -94,7 +94,12 @@ func (s snapshot) check() error {
 func (f *Follower) take(s snapshot) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.cursor.Ledger != "" && (f.cursor.Ledger != s.end.Ledger || s.end.Diverged) {
+	another := f.cursor.Ledger != "" && (f.cursor.Ledger != s.end.Ledger || s.end.Diverged)
+	if another && !s.end.Registered && f.cursor.Tick.Sequence > 0 {
+		return fmt.Errorf("the log made at %s isn't the one made at %s that this hypervisor followed, and doesn't know it; "+
+			"it serves on from what it knows until it is registered there", s.end.Ledger, f.cursor.Ledger)
+	}
+	if another {
 		f.log.Warn("this is another log than before; starting over", "before", f.cursor.Ledger, "now", s.end.Ledger, "diverged", s.end.Diverged)
 		f.state, f.cursor, f.pending = projector.New(), Cursor{}, map[string]staged{}
 	}
@@ -104,7 +109,7 @@ func (f *Follower) take(s snapshot) error {
 	}
 	if !s.end.Unchanged {
 		f.status.Snapshots++
-		if f.replace(s) {
+		if f.replace(s) || another {
 			f.signal()
 		}
 		f.cursor = Cursor{Ledger: s.end.Ledger, Tick: s.end.Tick, NetTick: s.end.NetTick}

@@ -80,6 +80,8 @@ func (l *Ledger) LastSequence(ctx context.Context) (uint64, error) {
 // explain says what can be done about errors that a user meets.
 func explain(nc *nats.Conn, err error) error {
 	switch {
+	case errors.Is(err, nats.ErrReconnectBufExceeded): // the buffer has no room at all, see connectOptions
+		return fmt.Errorf("not connected to NATS at the moment, trying again all the time: %w", err)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fmt.Errorf("NATS at %s: turn JetStream on for this account: %w", nc.ConnectedUrlRedacted(), err)
 	case errors.Is(err, nats.ErrNoResponders):
@@ -92,6 +94,7 @@ func explain(nc *nats.Conn, err error) error {
 func isUnavailable(err error) bool {
 	for _, away := range []error{
 		nats.ErrNoResponders, nats.ErrTimeout, nats.ErrConnectionReconnecting, nats.ErrDisconnected,
+		nats.ErrReconnectBufExceeded,
 		nats.ErrStaleConnection, nats.ErrNoServers, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, away) {
