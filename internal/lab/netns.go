@@ -20,7 +20,7 @@ func run(ctx context.Context, stdin string, name string, args ...string) (string
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
-			return stdout.String(), fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), ctx.Err())
+			return stdout.String(), fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), context.Cause(ctx))
 		}
 		words := strings.TrimSpace(stderr.String())
 		if words == "" {

@@ -56,7 +56,7 @@ func Run(ctx context.Context, sc Scenario, opts Options) error {
 	s.printf("%s\n", s.bold(sc.Name+": "+sc.Summary))
 	err := sc.Tell(ctx, s)
 	if ctx.Err() != nil {
-		return fmt.Errorf("telling scenario %s, step %d: %w", sc.Name, s.steps, ctx.Err())
+		return fmt.Errorf("telling scenario %s, step %d: %w", sc.Name, s.steps, context.Cause(ctx))
 	}
 	if err != nil {
 		s.Check("the story comes to its end", err)

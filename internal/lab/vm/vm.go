@@ -144,8 +144,10 @@ func boot(ctx context.Context, opts Options, accel string) (int, error) {
 	switch {
 	case reported:
 		return code, nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		return 0, fmt.Errorf("running %q in the virtual machine: %w", opts.Command[0], context.Cause(ctx))
 	case ctx.Err() != nil:
-		return 0, fmt.Errorf("running %q in the virtual machine: %w%s", opts.Command[0], context.Cause(ctx), consoleTail(tmp, qemuErr.String()))
+		return 0, fmt.Errorf("running %q in the virtual machine: %w%s", opts.Command[0], fmt.Errorf("not done after %v: %w", opts.Timeout, ctx.Err()), consoleTail(tmp, qemuErr.String()))
 	case runErr != nil:
 		return 0, fmt.Errorf("running %q in the virtual machine: %w: %w%s", opts.Command[0], ErrNoReport, runErr, consoleTail(tmp, qemuErr.String()))
 	default:

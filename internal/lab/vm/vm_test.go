@@ -68,8 +68,19 @@ func TestTimeoutIsAnError(t *testing.T) {
 	dir := machine(t)
 	t.Setenv("HOSTROUTE_VM_ACCEL", "tcg")
 	_, err := Run(context.Background(), Options{Dir: dir, Command: []string{"true"}, Timeout: 500 * time.Millisecond})
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a guest that does not finish in time: %v, want DeadlineExceeded", err)
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "not done after 500ms") {
+		t.Errorf("a guest that does not finish in time: %v, want DeadlineExceeded and the limit", err)
+	}
+}
+
+func TestInterruptionHasNoConsole(t *testing.T) {
+	dir := machine(t)
+	t.Setenv("HOSTROUTE_VM_ACCEL", "tcg")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer time.AfterFunc(200*time.Millisecond, func() { cancel(errors.New("^C")) }).Stop()
+	_, err := Run(ctx, Options{Dir: dir, Command: []string{"sleep", "600"}})
+	if err == nil || err.Error() != `running "sleep" in the virtual machine: ^C` {
+		t.Errorf("an interrupted run: %v", err)
 	}
 }
 
