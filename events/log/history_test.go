@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,6 +108,46 @@ func TestReadFollows(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Errorf("%+v: %v", f, err)
 		}
+	}
+}
+
+// TestReadFollowsOverARestart of the server, and misses nothing.
+func TestReadFollowsOverARestart(t *testing.T) {
+	store := t.TempDir()
+	s, stop := startServer(t, ServerOptions{Store: store, Listen: "127.0.0.1:0"})
+	url := s.URL()
+	nc, err := Connect(url, ConnectOptions{Name: t.Name(), Logger: testLogger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	l := &lab{t: t, ctx: testContext(t), server: s, nc: nc}
+	if l.ledger, err = Open(l.ctx, nc, Options{Timeout: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	l.base()
+	got := make(chan Entry, 100)
+	stopReading := task(t, func(ctx context.Context) error {
+		return l.ledger.Read(ctx, Filter{VM: "vm1"}, true, func(e Entry) error { got <- e; return nil })
+	})
+	defer stopReading()
+	next := func() Entry {
+		select {
+		case e := <-got:
+			return e
+		case <-time.After(patience):
+			t.Fatal("the reader hears nothing")
+			return Entry{}
+		}
+	}
+	next()
+	stop()
+	eventually(t, "the connection is gone", func() bool { return !nc.IsConnected() })
+	startServer(t, ServerOptions{Store: store, Listen: strings.TrimPrefix(url, "nats://")})
+	eventually(t, "it is back", nc.IsConnected)
+	stored := l.publish(&events.VMMigrated{VM: "vm1", To: "hv2"})
+	if e := next(); e.Sequence != stored[0].Sequence {
+		t.Errorf("heard of %d; want %d", e.Sequence, stored[0].Sequence)
 	}
 }
 
