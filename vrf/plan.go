@@ -248,6 +248,14 @@ func (p *planner) port(name, vrf string, settings []Sysctl, tap bool) (table uin
 		return 0, false, false
 	}
 	link, exists := p.links[name]
+	if err := validName("interface", name); err != nil || link.Table != 0 {
+		if err == nil {
+			err = fmt.Errorf("interface %s: it is a VRF device", name)
+		}
+		p.problem("%w", err)
+		p.result.LeftOut = append(p.result.LeftOut, name)
+		return 0, false, false
+	}
 	if !exists {
 		p.result.Waiting = append(p.result.Waiting, name)
 		return 0, false, false

@@ -27,6 +27,8 @@ func TestPlanProblems(t *testing.T) {
 	twoTaps.Taps[1].Name = "tap1"
 	unknown := oneTap()
 	unknown.Taps[0].VRF = "nowhere"
+	itself, loopback := oneTap(), oneTap()
+	itself.Taps[0].Name, loopback.Taps[0].Name = "public", "lo"
 	table := vrf.Link{Name: "public", Index: 9, Table: 91, Up: true}
 	tests := map[string]struct {
 		host   vrf.Host
@@ -36,6 +38,8 @@ func TestPlanProblems(t *testing.T) {
 		"VRF with another table": {oneTap(), []vrf.Link{table}, "VRF public: the device has table 91, the configuration says 90"},
 		"name taken":             {oneTap(), []vrf.Link{{Name: "public"}}, "is no VRF"},
 		"one prefix on two taps": {twoTaps, []vrf.Link{{Name: "tap0"}, {Name: "tap1"}}, "203.0.113.7/32: it is on tap0 already, tap1 gets no traffic"},
+		"a VRF device as a tap":  {itself, []vrf.Link{{Name: "public", Table: 90, Up: true}}, "interface public: it is a VRF device"},
+		"the loopback as a tap":  {loopback, []vrf.Link{{Name: "lo", Up: true}}, `interface "lo": the kernel uses that name`},
 		"unknown VRF":            {unknown, nil, `interface tap0: VRF "nowhere" is not defined`},
 	}
 	for name, test := range tests {
@@ -43,6 +47,11 @@ func TestPlanProblems(t *testing.T) {
 			r := vrf.Plan(test.host, vrf.Actual{Links: test.actual}, vrf.Options{Sweep: true})
 			if len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Error(), test.want) {
 				t.Errorf("problems are %v, want %q", r.Problems, test.want)
+			}
+			for _, op := range r.Ops {
+				if s := op.String(); strings.Contains(s, " lo") || strings.Contains(s, "group") && strings.Contains(s, "public") {
+					t.Errorf("the plan has %s", op)
+				}
 			}
 		})
 	}

@@ -72,15 +72,16 @@ func (r *rib) poke() {
 // walk takes a walk, step by step, so that the other sessions and the writer
 // get their turn in between.
 func (r *rib) walk(start func(*bgp.RIB) *bgp.Walk) {
-	r.mu.Lock()
-	w := start(r.rib)
+	var w *bgp.Walk
 	for more := true; more; {
-		more = w.Step()
-		r.mu.Unlock()
+		r.view(func(b *bgp.RIB) {
+			if w == nil {
+				w = start(b)
+			}
+			more = w.Step()
+		})
 		r.poke()
-		r.mu.Lock()
 	}
-	r.mu.Unlock()
 }
 
 func (r *rib) view(look func(*bgp.RIB)) {
