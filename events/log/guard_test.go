@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -132,4 +133,56 @@ func TestGuardsUnderRace(t *testing.T) {
 		t.Errorf("replay refuses what was published: %+v", q)
 	}
 	checkBatches(t, l.all())
+}
+
+// TestAnOvertakenViewIsBroughtUpToDate instead of being read again, which in a
+// large log takes so long that it is always overtaken.
+func TestAnOvertakenViewIsBroughtUpToDate(t *testing.T) {
+	l := newLab(t)
+	l.base()
+	l.publish(network("spare", "public", "198.51.100.0/24"))
+	remove := events.Event{ID: "remove", Time: testTime, Data: &events.NetworkRemoved{Network: "spare"}}
+	v, err := l.ledger.newView(l.ctx, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.decide(l.ctx, remove); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []struct {
+		data []events.Data
+		want string
+	}{
+		{nil, ""},
+		{[]events.Data{guest("vm3", "hv1", "spare")}, `guest "vm3" has an interface in it`},
+		{[]events.Data{&events.VMDeleted{VM: "vm3"}, guest("vm4", "hv1", "spare")}, `guest "vm4" has an interface in it`},
+		{[]events.Data{&events.VMDeleted{VM: "vm4"}, network("other", "public", "192.0.2.0/24")}, ""},
+	} {
+		l.publish(change.data...)
+		if err := v.refresh(l.ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.decide(l.ctx, remove); (err == nil) != (change.want == "") || err != nil && !strings.Contains(err.Error(), change.want) {
+			t.Errorf("after %+v: %v; want %q", change.data, err, change.want)
+		}
+	}
+	d, err := v.decide(l.ctx, remove)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msgs, err := v.batch(l.ctx, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, o, err := l.ledger.send(l.ctx, msgs); o != outcomeStored {
+		t.Fatalf("the batch isn't stored: %v", err)
+	}
+	s := l.replay()
+	if len(s.Quarantined()) != 0 || s.Network("spare") != nil || s.Network("other") == nil {
+		t.Errorf("replay: %+v, networks %+v", s.Quarantined(), s.Networks())
+	}
+	checkBatches(t, l.all())
+	l.publish(network("later", "public", "198.51.100.0/24")) // the VRF's register has forgotten spare, and nothing else
+	_, err = l.ledger.Publish(l.ctx, events.Event{Data: network("overlap", "public", "192.0.2.0/25")})
+	wantError(t, err, events.CodeTaken, `overlaps 192.0.2.0/24 of network "other"`)
 }

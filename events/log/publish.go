@@ -60,9 +60,10 @@ func (l *Ledger) Publish(ctx context.Context, e events.Event) (Stored, error) {
 type publication struct {
 	ledger *Ledger
 	event  events.Event
-	given  bool // the publisher chose the id, so it may be a retry
-	whole  bool // see view
-	unsure bool // a batch went out and may have been stored
+	given  bool  // the publisher chose the id, so it may be a retry
+	whole  bool  // see view
+	kept   *view // the one of the last attempt, if it was whole
+	unsure bool  // a batch went out and may have been stored
 }
 
 // run publishes. Whatever ends it, a batch that may have been stored meanwhile
@@ -106,9 +107,21 @@ func (p *publication) attempts(ctx context.Context) (Stored, error) {
 	return Stored{}, fmt.Errorf("after %d attempts: %w", maxAttempts, last)
 }
 
+// view begins a view, or brings up to date what was read before.
+func (p *publication) view(ctx context.Context) (v *view, err error) {
+	if p.kept != nil {
+		return p.kept, p.kept.refresh(ctx)
+	}
+	v, err = p.ledger.newView(ctx, p.whole)
+	if p.whole {
+		p.kept = v
+	}
+	return v, err
+}
+
 // attempt reads, decides and sends once.
 func (p *publication) attempt(ctx context.Context) (Stored, error) {
-	v, err := p.ledger.newView(ctx, p.whole)
+	v, err := p.view(ctx)
 	if err != nil {
 		return Stored{}, err
 	}

@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,9 +22,11 @@ type view struct {
 	looked map[string]bool
 	// whole says that the decision must hold against every other write, and
 	// before is the last sequence of the ledger, from before anything was read.
-	whole   bool
-	before  uint64
-	witness raw // the message there
+	whole    bool
+	before   uint64
+	witness  raw // the message there
+	loaded   map[string]bool
+	patterns []string
 }
 
 // errWhole says that a decision needs a view that began with the ledger's last
@@ -31,18 +34,41 @@ type view struct {
 var errWhole = errors.New("the decision rests on more than expectations on subjects can say")
 
 func (l *Ledger) newView(ctx context.Context, whole bool) (*view, error) {
-	v := &view{ledger: l, state: projector.NewPartial(), last: map[string]raw{}, looked: map[string]bool{}, whole: whole}
+	v := &view{ledger: l, state: projector.NewPartial(), last: map[string]raw{}, looked: map[string]bool{}, whole: whole, loaded: map[string]bool{}}
 	if !whole {
 		return v, nil
 	}
-	var err error
-	if v.before, err = l.LastSequence(ctx); err != nil || v.before == 0 {
-		return v, err
+	return v, v.begin(ctx)
+}
+
+// begin notes where the ledger ends.
+func (v *view) begin(ctx context.Context) (err error) {
+	if v.before, err = v.ledger.LastSequence(ctx); err != nil || v.before == 0 {
+		return err
 	}
-	v.witness, _, err = l.get.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
-		return l.ledger.GetMsg(ctx, v.before)
+	v.witness, _, err = v.ledger.get.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return v.ledger.ledger.GetMsg(ctx, v.before)
 	})
-	return v, err
+	return err
+}
+
+// refresh brings a whole view that was overtaken up to date: of a pattern it
+// reads what came since, which is little. Reading all of it again would take so
+// long that somebody else is always faster.
+func (v *view) refresh(ctx context.Context) error {
+	since := v.before
+	if err := v.begin(ctx); err != nil {
+		return err
+	}
+	v.looked = map[string]bool{} // what has a pattern stays in last
+	if v.before > since {
+		for _, pattern := range v.patterns {
+			if err := v.loadPattern(ctx, pattern, since+1); err != nil {
+				return err
+			}
+		}
+	}
+	return v.load(ctx, slices.Collect(maps.Keys(v.loaded)))
 }
 
 // decide asks the projector and reads what it misses, until it has an answer.
@@ -82,12 +108,14 @@ func (v *view) load(ctx context.Context, subjects []string) error {
 	var literal []string
 	for _, s := range subjects {
 		if isPattern(s) {
-			if err := v.loadPattern(ctx, s); err != nil {
+			if err := v.loadPattern(ctx, s, 0); err != nil {
 				return err
 			}
+			v.patterns = append(v.patterns, s)
 			continue
 		}
 		literal = append(literal, s)
+		v.loaded[s] = true
 	}
 	if err := v.look(ctx, literal); err != nil {
 		return err
@@ -100,8 +128,9 @@ func (v *view) load(ctx context.Context, subjects []string) error {
 	return nil
 }
 
-func (v *view) loadPattern(ctx context.Context, pattern string) error {
-	list, err := v.ledger.lastUnder(ctx, v.ledger.ledger, pattern, 0, v.witness)
+// loadPattern reads what has a message since a sequence; 0: everything.
+func (v *view) loadPattern(ctx context.Context, pattern string, from uint64) error {
+	list, err := v.ledger.lastUnder(ctx, v.ledger.ledger, pattern, from, v.witness)
 	if err != nil {
 		return err
 	}
@@ -136,6 +165,8 @@ func (v *view) look(ctx context.Context, subjects []string) error {
 		v.looked[s] = true
 		if r, ok := found[s]; ok {
 			v.last[s] = r
+		} else {
+			delete(v.last, s)
 		}
 	}
 	return nil
