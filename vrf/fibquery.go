@@ -66,14 +66,6 @@ func (f *FIB) Route(vrf string, prefix netip.Prefix) (Learned, bool) {
 	return v.learned(prefix, value), true
 }
 
-// Walk calls f for every learned route of a VRF, in no useful order, until it
-// returns false.
-func (f *FIB) Walk(vrf string, yield func(Learned) bool) {
-	if v := f.vrfs[vrf]; v != nil {
-		v.routes.all(func(p netip.Prefix, value *uint32) bool { return yield(v.learned(p, *value)) })
-	}
-}
-
 func (v *fibVRF) learned(p netip.Prefix, value uint32) Learned {
 	return Learned{p, v.hops.hopsOf(value & setMask), value&unconfirmed != 0}
 }

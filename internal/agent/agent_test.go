@@ -64,9 +64,26 @@ func TestSessionsAreBoundToTheirUplinks(t *testing.T) {
 	}
 }
 
+func TestRoutesThatAreNotWrittenAreReportedWithTheReason(t *testing.T) {
+	refused := session.TableStatus{Failed: 2, LastError: "route 192.0.2.1/32: no next-hop id is left\nand more"}
+	for _, c := range []struct {
+		dirty int
+		table session.TableStatus
+		want  string
+	}{
+		{0, session.TableStatus{LastError: "of yesterday"}, ""},
+		{3, refused, "2 routes learned in VRF public, tried again; last: route 192.0.2.1/32: no next-hop id is left; and more"},
+		{1, session.TableStatus{}, "1 route learned in VRF public, tried again"},
+	} {
+		if got := unwritten("public", c.dirty, c.table); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+}
+
 func TestAnUplinkIsNotReportedAsATap(t *testing.T) {
 	cfg := &config.Config{Uplinks: []config.Uplink{{Interface: "eth1"}}}
-	a := &Agent{cfg: cfg}
+	a := &Agent{cfg: cfg, speaker: session.New(session.Config{}, nil, slog.New(slog.DiscardHandler))}
 	s := a.kernelStatus(applyReport{waiting: []string{"eth1", "tap1"}})
 	if !slices.Equal(s.AbsentTaps, []string{"tap1"}) || !slices.Equal(s.AbsentUplinks, []string{"eth1"}) {
 		t.Errorf("absent taps %v, uplinks %v", s.AbsentTaps, s.AbsentUplinks)

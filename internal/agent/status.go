@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hostroute/hostroute/internal/bgp/session"
 	"github.com/hostroute/hostroute/internal/config"
@@ -46,14 +47,31 @@ func (a *Agent) kernelStatus(r applyReport) KernelStatus {
 			s.AbsentTaps = append(s.AbsentTaps, name)
 		}
 	}
+	tables := map[string]session.TableStatus{}
+	for _, t := range a.speaker.Tables() {
+		tables[t.VRF] = t
+	}
 	for _, v := range a.cfg.VRFs {
 		stats := a.fib.Stats(v.Name)
 		s.Learned[v.Name] = stats.IPv4 + stats.IPv6
-		if stats.Dirty > 0 {
-			s.Errors = append(s.Errors, fmt.Sprintf("%d learned routes of VRF %s were refused and are tried again", stats.Dirty, v.Name))
+		if text := unwritten(v.Name, stats.Dirty, tables[v.Name]); text != "" {
+			s.Errors = append(s.Errors, text)
 		}
 	}
 	return s
+}
+
+// unwritten says in words which learned routes of a VRF could not be written,
+// and why. Those that a sweep could not delete have no reason on record.
+func unwritten(name string, dirty int, t session.TableStatus) string {
+	switch {
+	case t.Failed > 0:
+		return fmt.Sprintf("%s learned in VRF %s, tried again; last: %s",
+			plural(t.Failed, "route"), name, strings.ReplaceAll(t.LastError, "\n", "; "))
+	case dirty > 0:
+		return fmt.Sprintf("%s learned in VRF %s, tried again", plural(dirty, "route"), name)
+	}
+	return ""
 }
 
 func (a *Agent) bgpStatus() BGPStatus {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -82,28 +81,6 @@ func (f *FIB) Stats(vrf string) vrf.Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.fib.Stats(vrf)
-}
-
-// Lookup finds the longest learned prefix that holds an address.
-func (f *FIB) Lookup(vrf string, a netip.Addr) (vrf.Learned, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.fib.Lookup(vrf, a)
-}
-
-// Route finds the learned route of exactly this prefix.
-func (f *FIB) Route(vrf string, p netip.Prefix) (vrf.Learned, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.fib.Route(vrf, p)
-}
-
-// Walk calls yield for every learned route of a VRF, in no useful order, until
-// it returns false. The FIB waits meanwhile.
-func (f *FIB) Walk(vrf string, yield func(vrf.Learned) bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.fib.Walk(vrf, yield)
 }
 
 // dataplane is the kernel as the FIB of package vrf sees it.
