@@ -34,8 +34,9 @@ func (e *Error) Error() string {
 	if e.Type != "" {
 		b.WriteString(string(e.Type) + ": ")
 	}
-	if e.Field != "" {
-		b.WriteString(e.Field + " ")
+	b.WriteString(e.Field)
+	if e.Field != "" && e.Value != "" {
+		b.WriteByte(' ')
 	}
 	if e.Value != "" {
 		fmt.Fprintf(&b, "%q", e.Value)
@@ -44,7 +45,7 @@ func (e *Error) Error() string {
 		b.WriteString(": ")
 	}
 	b.WriteString(e.Reason)
-	return strings.Replace(b.String(), " : ", ": ", 1)
+	return b.String()
 }
 
 // invalid makes the error of a field that is wrong by itself.

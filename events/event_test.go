@@ -95,6 +95,7 @@ func TestBadEventsNameFieldAndValue(t *testing.T) {
 		"allocation":       {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24","allocation":16}]}}`, `subnets[0].allocation "16": must be 24 to 32`},
 		"gateway":          {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24"}],"gateways":["192.0.2.1"]}}`, `gateways[0] "192.0.2.1": in no subnet of the network`},
 		"mtu":              {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24"}],"mtu":100}}`, `mtu "100": must be 576 to 65535`},
+		"colon in a tap":   {`{"type":"VMDeleted","data":{"vm":"a : b"}}`, `VMDeleted: vm "a : b": a name is made of`},
 		"field twice":      {`{"type":"VMDeleted","data":{"vm":"a","vm":"b"}}`, `VMDeleted: data.vm: given twice; give it once`},
 		"data twice":       {`{"type":"VMDeleted","data":{"vm":"a"},"data":{"vm":"b"}}`, `VMDeleted: data: given twice`},
 		"twice in a list":  {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24"},{"prefix":"192.0.2.0/24","prefix":"10.0.0.0/8"}]}}`, `data.subnets[1].prefix: given twice`},
