@@ -55,6 +55,7 @@ func Run(t *testing.T, s Setup) {
 		"carrier lost": carrierLost, "all carriers lost": allCarriersLost, "plane lost": planeLost,
 		"restart": restart, "sweep": sweep, "refused": refused, "route taken": routeTaken, "route taken meanwhile": takenMeanwhile, "verified": verified,
 		"foreign next hops": foreignNextHops, "carrier missing at start": carrierMissing,
+		"uplink made anew": uplinkMadeAnew,
 	}
 	for name, f := range hosts {
 		t.Run(name, func(t *testing.T) { f(t, newBench(t, s)) })

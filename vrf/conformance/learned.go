@@ -243,6 +243,20 @@ func carrierMissing(t *testing.T, b *bench) {
 	b.wantLearned(t, expected(changes, "u0", "u1"))
 }
 
+// uplinkMadeAnew: an uplink goes, and another one of its name and of another
+// index comes.
+func uplinkMadeAnew(t *testing.T, b *bench) {
+	b.apply(t, sample())
+	b.DeleteLink("u1")
+	b.repair(t)
+	b.wantLearned(t, expected(sample(), "u0"))
+	b.AddLink("u1")
+	b.repair(t) // it is not in its VRF yet, and down
+	b.converge(t, sweeping())
+	b.repair(t)
+	b.wantLearned(t, expected(sample(), "u0", "u1"))
+}
+
 func restart(t *testing.T, b *bench) {
 	changes := sample()
 	b.apply(t, changes)

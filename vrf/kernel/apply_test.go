@@ -66,6 +66,8 @@ func applyToSomeLinks(t *testing.T, noDevice bool) {
 	}
 	host.Taps = append(host.Taps, gone)
 	apply("and comes back", "tap1")
+	k.batch("link set tap0 down", "link set tap1 down", "link set tap0 name other", "link set tap1 name tap0", "link set other name tap1")
+	apply("taps change names", "tap0", "other", "tap1")
 	if out := k.ip("route", "show", "table", "90", "dev", "tap1"); out == "" {
 		t.Error("the tap has no route")
 	}
