@@ -38,7 +38,9 @@
 //
 // A snapshot that can't be used is set aside, and one that can't be written is
 // a problem in Status; both are otherwise as if there were none. What fails to
-// apply is reported in Status, stays different from what is
-// desired, and is tried again at the next wake, at the latest after
-// resyncInterval. A log out of reach changes nothing.
+// apply is reported in Status, stays different from what is desired, and is
+// tried again after retryInterval, then less often. A kernel that can't be read
+// withdraws nothing, nor does a log out of reach. Everything is compared each
+// resyncInterval, however many wakes there are, since routes and sysctls tell
+// nobody when they are changed.
 package agent
