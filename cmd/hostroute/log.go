@@ -100,33 +100,13 @@ func withLog(ctx context.Context, c *config.Log, logger *slog.Logger, work func(
 	server := log.NewServer(log.ServerOptions{
 		Store: c.Embedded.Store, Listen: listenText(c.Embedded), SyncInterval: c.Embedded.Sync, Logger: logger,
 	})
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	working, cancel := context.WithCancelCause(ctx)
-	ended := make(chan error, 1)
-	go func() {
-		err := server.Run(serving)
-		cancel(err)
-		ended <- err
-	}()
-	err := onServer(working, server, logger, work)
-	stop()
-	if serverErr := <-ended; serverErr != nil {
-		return serverErr
-	}
-	return err
-}
-
-func onServer(ctx context.Context, server *log.Server, logger *slog.Logger, work func(context.Context, *log.Ledger, string) error) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-server.Ready():
-	}
-	nc, err := server.Connect(log.ConnectOptions{Name: "hostroute log", Logger: logger})
-	if err != nil {
-		return err
-	}
-	return workOn(ctx, nc, 1, server.URL(), work)
+	return server.While(ctx, func(ctx context.Context) error {
+		nc, err := server.Connect(log.ConnectOptions{Name: "hostroute log", Logger: logger})
+		if err != nil {
+			return err
+		}
+		return workOn(ctx, nc, 1, server.URL(), work)
+	})
 }
 
 func workOn(ctx context.Context, nc *nats.Conn, replicas int, url string, work func(context.Context, *log.Ledger, string) error) error {

@@ -65,6 +65,12 @@ func fixedHost(cfg *config.Config) vrf.Host {
 // the package comment on stopping. An error is one that a retry can't mend.
 func (a *Agent) Run(ctx context.Context) error {
 	a.started = time.Now()
+	socket := a.socket()
+	listener, err := socket.listen(ctx) // first, since it keeps a second agent out
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }()
 	defer func() { _ = errors.Join(a.fib.Close(), a.kernel.Close()) }()
 	adopted, err := a.fib.Adopt(ctx)
 	if err != nil {
@@ -85,7 +91,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.links.Run(ctx) })
 	group.Go(func() error { return a.speak(ctx) })
 	group.Go(func() error { return a.verify(ctx) })
-	group.Go(func() error { return a.socket().Run(ctx) })
+	group.Go(func() error { return socket.Serve(ctx, listener) })
 	return group.Wait()
 }
 

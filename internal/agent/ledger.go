@@ -135,14 +135,7 @@ func (t *logTask) serve(ctx context.Context) error {
 		listen = e.Listen.String()
 	}
 	server := log.NewServer(log.ServerOptions{Store: e.Store, Listen: listen, SyncInterval: e.Sync, Logger: t.log})
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return server.Run(ctx) })
-	group.Go(func() error {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-server.Ready():
-		}
+	return server.While(ctx, func(ctx context.Context) error {
 		t.mu.Lock()
 		t.url = server.URL()
 		t.mu.Unlock()
@@ -151,12 +144,23 @@ func (t *logTask) serve(ctx context.Context) error {
 			return err
 		}
 		defer nc.Close()
-		ledger, err := log.Open(ctx, nc, log.Options{Replicas: 1})
-		if err != nil {
-			return err
-		}
-		service := log.NewService(ledger, t.log)
-		group.Go(func() error { return service.Run(ctx) })
+		return t.onServer(ctx, nc)
+	})
+}
+
+// onServer runs the log service and, when it answers, the follower.
+func (t *logTask) onServer(ctx context.Context, nc *nats.Conn) error {
+	ledger, err := log.Open(ctx, nc, log.Options{Replicas: 1})
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	service := log.NewService(ledger, t.log)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return service.Run(ctx) })
+	group.Go(func() error {
 		select {
 		case <-ctx.Done():
 			return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -127,7 +128,7 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 		want   string
 	}{
 		{func() {}, "not caught up with the log yet (connection refused)"},
-		{func() { s.Log.InSync = true }, "the log is out of reach (connection refused): serving on with what is known; check nats://log"},
+		{func() { s.Log.InSync = true }, "the log is out of reach (connection refused): check nats://log; all that is known is served on"},
 		{func() { s.Log.Connected = true }, "the log doesn't know hypervisor hv1: `hostroute hypervisor register hv1`"},
 		{func() { s.Log.Registered = true; s.Kernel.AbsentTaps = []string{"tap1"} }, "tap tap1 is not on this host: start the guest"},
 		{func() { s.Kernel.AbsentUplinks = []string{"eth1"} }, "uplink eth1 is not on this host: bring it back"},
@@ -175,6 +176,17 @@ func TestAStaleSocketIsTakenOverAndALivingOneIsNot(t *testing.T) {
 	if _, err := s.listen(t.Context()); err == nil || !strings.Contains(err.Error(), "another agent answers on "+s.path) {
 		t.Errorf("a second agent: %v", err)
 	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.listen(ended); err == nil {
+		t.Error("an agent that is told to end took the socket of another")
+	}
+	if conn, err := net.Dial("unix", s.path); err != nil {
+		t.Errorf("the living agent's socket is gone: %v", err)
+	} else {
+		_ = conn.Close()
+	}
+	first.(*net.UnixListener).SetUnlinkOnClose(false) // as a killed agent leaves it
 	_ = first.Close()
 	second, err := s.listen(t.Context())
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -27,13 +28,8 @@ type socket struct {
 	log     *slog.Logger
 }
 
-// Run works until the context ends. A socket that a former run left behind is
-// taken over; one that a living process answers on is not.
-func (s *socket) Run(ctx context.Context) error {
-	listener, err := s.listen(ctx)
-	if err != nil {
-		return err
-	}
+// Serve answers on a listener until the context ends.
+func (s *socket) Serve(ctx context.Context, listener net.Listener) error {
 	mux := http.NewServeMux()
 	for path, a := range s.answers {
 		mux.HandleFunc("GET "+path, s.handler(a))
@@ -47,17 +43,14 @@ func (s *socket) Run(ctx context.Context) error {
 	return nil
 }
 
+// listen makes the socket. One that a former run left behind is taken over; one
+// that a living process listens on is not.
 func (s *socket) listen(ctx context.Context) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
 		return nil, fmt.Errorf("making the folder of the socket: %w", err)
 	}
-	var d net.Dialer
-	if conn, err := d.DialContext(ctx, "unix", s.path); err == nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("another agent answers on %s: stop it, or set socket to another path", s.path)
-	}
-	if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("removing the socket of a former run: %w", err)
+	if err := s.takeOver(ctx); err != nil {
+		return nil, err
 	}
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "unix", s.path)
@@ -69,6 +62,25 @@ func (s *socket) listen(ctx context.Context) (net.Listener, error) {
 		return nil, fmt.Errorf("restricting %s to its owner and group: %w", s.path, err)
 	}
 	return listener, nil
+}
+
+// takeOver removes the socket of a former run: one that nobody listens on.
+func (s *socket) takeOver(ctx context.Context) error {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", s.path)
+	switch {
+	case err == nil:
+		_ = conn.Close()
+		return fmt.Errorf("another agent answers on %s: stop it, or set socket to another path", s.path)
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case !errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("asking whether another agent answers on %s: %w", s.path, err)
+	}
+	if err := os.Remove(s.path); err != nil {
+		return fmt.Errorf("removing the socket of a former run: %w", err)
+	}
+	return nil
 }
 
 func (s *socket) handler(a answer) http.HandlerFunc {

@@ -91,7 +91,7 @@ func problems(s Status, peers []Peer) (list []string) {
 	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	switch {
 	case !s.Log.Connected && s.Log.InSync:
-		add("the log is out of reach (%s): serving on with what is known; check %s", orUnknown(s.Log.LastError), s.Log.URL)
+		add("the log is out of reach (%s): check %s; all that is known is served on", orUnknown(s.Log.LastError), s.Log.URL)
 	case !s.Log.InSync && s.Log.Restored:
 		add("not caught up with the log since the start (%s): serving from the local snapshot, nothing is swept; check %s and `hostroute log serve`", orUnknown(s.Log.LastError), s.Log.URL)
 	case !s.Log.InSync:
