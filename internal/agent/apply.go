@@ -2,11 +2,11 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -239,7 +239,7 @@ func (a *applier) noteRound(host projector.Host, taps []vrf.Tap, problems []stri
 		r.host, r.present, r.errs = host, present, nil
 		r.problems = slices.Concat(problems, r.conflicts)
 		if err != nil {
-			r.errs = errorLines(err)
+			r.errs = strings.Split(err.Error(), "\n") // joined errors are a line each
 		} else {
 			r.at = time.Now()
 		}
@@ -350,19 +350,6 @@ func (a *applier) note(change func(*applyReport)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	change(&a.report)
-}
-
-// errorLines splits joined errors into lines.
-func errorLines(err error) []string {
-	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) {
-		return []string{err.Error()}
-	}
-	var lines []string
-	for _, e := range joined.Unwrap() {
-		lines = append(lines, e.Error())
-	}
-	return lines
 }
 
 // snapshot copies the report of the last round.

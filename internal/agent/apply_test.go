@@ -227,6 +227,18 @@ func TestARefusedRouteIsNotAnnouncedAndTriedAgain(t *testing.T) {
 	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
 }
 
+func TestAnErrorIsReportedWithTheOperation(t *testing.T) {
+	b := newTestbed(t)
+	b.unreadable = &vrf.OpError{Op: vrf.CreateVRF{Name: "public", Table: 90}, Err: fmt.Errorf("%w: %w", kernel.ErrNotPermitted, errors.New("operation not permitted"))}
+	if _, err := b.round(t); err == nil {
+		t.Fatal("no error")
+	}
+	want := "creating VRF public with table 90: " + kernel.ErrNotPermitted.Error() + ": operation not permitted"
+	if r := b.snapshot(); !slices.Equal(r.errs, []string{want}) {
+		t.Errorf("reported errors: %q, want %q", r.errs, want)
+	}
+}
+
 func TestATapOfAnUnknownVRFIsReported(t *testing.T) {
 	b := newTestbed(t)
 	b.kernel.AddLink("tap1")
