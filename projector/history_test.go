@@ -56,7 +56,11 @@ func drawData(t *rapid.T) events.Data {
 	role := rapid.SampledFrom([]events.Role{"", events.RolePrimary, events.RoleElastic, events.RoleAnycast}).Draw(t, "role")
 	switch rapid.IntRange(0, 15).Draw(t, "kind") {
 	case 0:
-		return network(pick(t, "net", worldNets))
+		n := network(pick(t, "net", worldNets))
+		if _, ok := (&Network{NetworkDefined: *n}).Subnet(p.Prefix); ok { // sometimes on what a guest may hold
+			n.Gateways = append(n.Gateways, events.AddrFrom(p.Addr()))
+		}
+		return n
 	case 1:
 		return &events.NetworkRemoved{Network: pick(t, "net", worldNets)}
 	case 2:

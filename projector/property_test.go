@@ -156,6 +156,11 @@ func TestClaimsAndGuestsAgree(t *testing.T) {
 			for _, a := range g.Addresses {
 				subject := events.SubjectIP(g.Interfaces[a.Interface].VRF, a.Prefix)
 				held[subject] = append(held[subject], g.VM)
+				for _, gateway := range s.Network(g.Interfaces[a.Interface].Network).Gateways {
+					if a.Prefix.Contains(gateway.Addr) {
+						t.Fatalf("guest %s holds %s, and %s is a gateway of its network", g.VM, a.Prefix, gateway)
+					}
+				}
 			}
 		}
 		for subject, r := range s.registers {
