@@ -253,6 +253,7 @@ func (t *logTask) status() LogStatus {
 	}
 	of := f.Status()
 	s.Connected, s.Tick, s.NetworkTick = of.Connected, of.Tick, of.NetTick
+	s.Behind = of.Connected && !of.InSync
 	s.Registered, s.Gaps, s.Snapshots, s.LastError = of.Registered, of.Gaps, of.Snapshots, of.LastError
 	for _, q := range f.State().Quarantined() {
 		s.Quarantined = append(s.Quarantined, Quarantine{Sequence: q.Sequence, Type: q.Type, Subject: q.Subject, Reason: q.Reason})

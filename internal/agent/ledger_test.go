@@ -129,7 +129,8 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 	}{
 		{func() {}, "not caught up with the log yet (connection refused)"},
 		{func() { s.Log.InSync = true }, "the log is out of reach (connection refused): check nats://log; all that is known is served on"},
-		{func() { s.Log.Connected = true }, "the log doesn't know hypervisor hv1: `hostroute hypervisor register hv1`"},
+		{func() { s.Log.Connected, s.Log.Behind = true, true }, "behind the log (connection refused): check `hostroute log serve` on nats://log"},
+		{func() { s.Log.Behind = false }, "the log doesn't know hypervisor hv1: `hostroute hypervisor register hv1`"},
 		{func() { s.Log.Registered = true; s.Kernel.AbsentTaps = []string{"tap1"} }, "tap tap1 is not on this host: start the guest"},
 		{func() { s.Kernel.AbsentUplinks = []string{"eth1"} }, "uplink eth1 is not on this host: bring it back"},
 	} {

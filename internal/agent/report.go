@@ -31,6 +31,7 @@ type Status struct {
 type LogStatus struct {
 	Connected   bool   `json:"connected"`
 	InSync      bool   `json:"in_sync"`    // caught up once since the start
+	Behind      bool   `json:"behind"`     // connected, and something is known to be missing
 	Registered  bool   `json:"registered"` // the log knows this hypervisor
 	URL         string `json:"url"`
 	Tick        uint64 `json:"tick"`         // sequence of the last tick of this hypervisor

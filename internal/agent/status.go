@@ -96,6 +96,8 @@ func problems(s Status, peers []Peer) (list []string) {
 		add("not caught up with the log since the start (%s): serving from the local snapshot, nothing is swept; check %s and `hostroute log serve`", orUnknown(s.Log.LastError), s.Log.URL)
 	case !s.Log.InSync:
 		add("not caught up with the log yet (%s): nothing is swept, nothing is announced; check %s and `hostroute log serve`", orUnknown(s.Log.LastError), s.Log.URL)
+	case s.Log.Behind:
+		add("behind the log (%s): check `hostroute log serve` on %s; all that is known is served on", orUnknown(s.Log.LastError), s.Log.URL)
 	case !s.Log.Registered:
 		add("the log doesn't know hypervisor %s: `hostroute hypervisor register %s`, or correct its name in the configuration", s.Hypervisor, s.Hypervisor)
 	}
