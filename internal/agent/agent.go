@@ -198,9 +198,14 @@ func (a *Agent) sweep(ctx context.Context, vrfs []string) (waiting []string) {
 	return waiting
 }
 
-// informed tells whether a VRF has a reflector that has told all it knows, or
-// none at all.
+// informed tells whether a VRF has a reflector that has told all it knows, and
+// all of that is in the kernel; or has no reflector at all.
 func (a *Agent) informed(name string) bool {
+	for _, t := range a.speaker.Tables() {
+		if t.VRF == name && t.Pending > 0 {
+			return false
+		}
+	}
 	peers := 0
 	for _, p := range a.speaker.Peers() {
 		if p.VRF != name {

@@ -66,16 +66,19 @@ func (t *logTask) State() *projector.State {
 // could not be reached for a while and a snapshot says what was served before.
 func (t *logTask) Known() bool {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.caughtUp || (t.waited && t.restored != nil)
+	restored := t.waited && t.restored != nil
+	t.mu.Unlock()
+	return restored || t.InSync()
 }
 
-// InSync tells whether the log was caught up with once. A log that is away
-// later takes nothing from what is known.
+// InSync tells whether the log was caught up with once, and knows this
+// hypervisor: under a name that it doesn't know, nothing to serve is not the
+// log's word. A log that is away later takes nothing from what is known.
 func (t *logTask) InSync() bool {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.caughtUp
+	f, caughtUp := t.follower, t.caughtUp
+	t.mu.Unlock()
+	return caughtUp && f.Status().Registered
 }
 
 // Run works until the context ends.

@@ -34,22 +34,31 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// startLog runs the log task of a hypervisor that serves the log itself.
-func startLog(t *testing.T) *logTask {
-	cfg := &config.Config{Hypervisor: "hv1", State: t.TempDir(), Log: config.Log{Embedded: &config.Embedded{
-		Store: t.TempDir(), Listen: netip.MustParseAddrPort("127.0.0.1:0"), Sync: time.Second,
+// runLog runs the log task of a hypervisor that serves the log itself.
+func runLog(t *testing.T, state, store string) (task *logTask, stop func()) {
+	cfg := &config.Config{Hypervisor: "hv1", State: state, Log: config.Log{Embedded: &config.Embedded{
+		Store: store, Listen: netip.MustParseAddrPort("127.0.0.1:0"), Sync: time.Second,
 	}}}
-	task := newLogTask(cfg, slog.New(slog.DiscardHandler))
+	task = newLogTask(cfg, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- task.Run(ctx) }()
-	t.Cleanup(func() {
+	return task, func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-	})
-	eventually(t, "the log to be caught up with", task.InSync)
+	}
+}
+
+// startLog runs a new log until the test ends.
+func startLog(t *testing.T) *logTask {
+	task, stop := runLog(t, t.TempDir(), t.TempDir())
+	t.Cleanup(stop)
+	eventually(t, "the log to be caught up with", func() bool { return task.status().InSync })
+	if task.InSync() || task.Known() {
+		t.Error("a log that doesn't know the hypervisor is taken for its word")
+	}
 	return task
 }
 
@@ -85,6 +94,9 @@ func TestAnEventReachesTheKernel(t *testing.T) {
 		g := task.State().Guest("a")
 		return g != nil && len(g.Addresses) == 1
 	})
+	if !task.InSync() || !task.Known() {
+		t.Error("a registered hypervisor is not in sync")
+	}
 	b.wants(t, "announce 203.0.113.10/32")
 	actual, err := k.Read(t.Context(), b.fixed)
 	if err != nil || !hasRoute(actual, "203.0.113.10/32") {
@@ -96,6 +108,30 @@ func TestAnEventReachesTheKernel(t *testing.T) {
 		return len(task.State().Guest("a").Addresses) == 0
 	})
 	b.wants(t, "announce ")
+}
+
+// TestARestartedAgentIsInSync restarts with a snapshot and a log in which
+// nothing has happened since.
+func TestARestartedAgentIsInSync(t *testing.T) {
+	state, store := t.TempDir(), t.TempDir()
+	first, stop := runLog(t, state, store)
+	eventually(t, "the log to be caught up with", func() bool { return first.status().InSync })
+	nc, err := log.Connect(first.status().URL, log.ConnectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.NewClient(nc, 0).Publish(t.Context(), events.Event{Data: &events.HypervisorRegistered{Hypervisor: "hv1"}}); err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	eventually(t, "the registration to be known", first.InSync)
+	stop()
+	second, stop := runLog(t, state, store)
+	defer stop()
+	eventually(t, "the restarted agent to be in sync", second.InSync)
+	if s := second.status(); !s.Restored || s.SnapshotError != "" || s.Snapshots != 0 {
+		t.Errorf("it started anew: %+v", s)
+	}
 }
 
 // TestPoisonIsShown writes rubbish into the hypervisor's feed and finds it in
@@ -130,7 +166,7 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 		{func() {}, "not caught up with the log yet (connection refused)"},
 		{func() { s.Log.InSync = true }, "the log is out of reach (connection refused): check nats://log; all that is known is served on"},
 		{func() { s.Log.Connected, s.Log.Behind = true, true }, "behind the log (connection refused): check `hostroute log serve` on nats://log"},
-		{func() { s.Log.Behind = false }, "the log doesn't know hypervisor hv1: `hostroute hypervisor register hv1`"},
+		{func() { s.Log.Behind = false }, "the log doesn't know hypervisor hv1, so nothing is swept or announced: `hostroute hypervisor register hv1`"},
 		{func() { s.Log.Registered = true; s.Kernel.AbsentTaps = []string{"tap1"} }, "tap tap1 is not on this host: start the guest"},
 		{func() { s.Kernel.AbsentUplinks = []string{"eth1"} }, "uplink eth1 is not on this host: bring it back"},
 	} {

@@ -99,7 +99,7 @@ func problems(s Status, peers []Peer) (list []string) {
 	case s.Log.Behind:
 		add("behind the log (%s): check `hostroute log serve` on %s; all that is known is served on", orUnknown(s.Log.LastError), s.Log.URL)
 	case !s.Log.Registered:
-		add("the log doesn't know hypervisor %s: `hostroute hypervisor register %s`, or correct its name in the configuration", s.Hypervisor, s.Hypervisor)
+		add("the log doesn't know hypervisor %s, so nothing is swept or announced: `hostroute hypervisor register %s`, or correct its name in the configuration", s.Hypervisor, s.Hypervisor)
 	}
 	if s.Log.SnapshotError != "" {
 		add("%s", s.Log.SnapshotError)
