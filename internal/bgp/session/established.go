@@ -73,7 +73,7 @@ func (p *peer) established(ctx context.Context, conn net.Conn, in *receiver, neg
 	w := newWriter(p, conn, neg)
 	p.setWriter(w, neg, conn)
 	p.setState(Established)
-	p.log.Info("session established", "families", neg.families, "hold", neg.hold)
+	p.log.Info("session established", "hold", neg.hold.String())
 
 	writing, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)

@@ -33,7 +33,7 @@ func eventually(t *testing.T, what string, ok func() bool, describe func() strin
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within %v; %s", what, eventuallyWithin, describe())
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 	}
 }
 
