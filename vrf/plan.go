@@ -260,6 +260,11 @@ func (p *planner) port(name, vrf string, settings []Sysctl, tap bool) (table uin
 		p.result.Waiting = append(p.result.Waiting, name)
 		return 0, false, false
 	}
+	if a, used := p.hostAddress(link); tap && used {
+		p.problem("interface %s: it has %s, which makes it a port of this host and no guest's tap: correct the guest's interface in the log", name, a)
+		p.result.LeftOut = append(p.result.LeftOut, name)
+		return 0, false, false
+	}
 	p.sysctls(settings)
 	if tap && link.Group != TapGroup {
 		p.add(SetGroup{name, TapGroup})
@@ -276,6 +281,21 @@ func (p *planner) port(name, vrf string, settings []Sysctl, tap bool) (table uin
 		fresh = true
 	}
 	return v.Table, fresh, true
+}
+
+// hostAddress finds an address that this host uses on a link that was never a
+// tap of ours. A log that names such a link must not cut the host off.
+func (p *planner) hostAddress(link Link) (netip.Prefix, bool) {
+	if link.Group == TapGroup {
+		return netip.Prefix{}, false
+	}
+	for _, a := range p.addresses[link.Name] {
+		gateway := a.Prefix.IsSingleIP() // as ours look, whose protocol old kernels don't keep
+		if !gateway && !a.Prefix.Addr().IsLinkLocalUnicast() && a.Protocol != Protocol {
+			return a.Prefix, true
+		}
+	}
+	return netip.Prefix{}, false
 }
 
 func (p *planner) uplink(u Uplink) {

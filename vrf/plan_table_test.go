@@ -71,6 +71,30 @@ func TestPlanContradictionTouchesNothing(t *testing.T) {
 	}
 }
 
+// TestPlanKeepsTheHostsOwnPorts: a log that names the management port as a
+// guest's tap must not cut the host off.
+func TestPlanKeepsTheHostsOwnPorts(t *testing.T) {
+	k := fake.New()
+	k.AddLink("tap0")
+	k.AddForeignAddress("tap0", netip.MustParsePrefix("198.51.100.11/24"))
+	r := execute(t, k, oneTap())
+	if len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Error(), "interface tap0: it has 198.51.100.11/24, which makes it a port of this host") {
+		t.Errorf("problems are %v", r.Problems)
+	}
+	if !slices.Equal(r.LeftOut, []string{"tap0"}) {
+		t.Errorf("left out: %v", r.LeftOut)
+	}
+	a, err := k.Read(t.Context(), oneTap())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range a.Links {
+		if l.Name == "tap0" && (l.Master != "" || l.MAC == vrf.TapMAC || l.Group != 0) {
+			t.Errorf("it was changed: %+v", l)
+		}
+	}
+}
+
 func execute(t *testing.T, k *fake.Kernel, h vrf.Host) vrf.Result {
 	t.Helper()
 	a, err := k.Read(t.Context(), h)
