@@ -40,7 +40,7 @@ func writeInitrd(path string, opts Options) error {
 		return fmt.Errorf("reading busybox for the initrd: %w", err)
 	}
 	var a archive
-	for _, dir := range []string{"bin", "proc", "sys", "dev", "host", "top", "root", "modules"} {
+	for _, dir := range []string{"bin", "proc", "sys", "dev", "host", "top", "new", "modules"} {
 		a.dir(dir)
 	}
 	a.file("init", 0o755, initScript)
