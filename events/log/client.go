@@ -20,6 +20,17 @@ type Client struct {
 	timeout time.Duration
 }
 
+// errUnavailable: the log service answers that it can't publish just now, as
+// when it is stopped or the log has no leader.
+var errUnavailable = errors.New("the log service can't publish just now")
+
+// The pauses before a service is asked again that is unavailable: about 6 s in
+// all, which a restart of it takes at most.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 3200 * time.Millisecond
+)
+
 // NewClient makes a client. The timeout is that of one request, 30 s by
 // default: the service itself tries for a while.
 func NewClient(nc *nats.Conn, timeout time.Duration) *Client {
@@ -47,6 +58,14 @@ func (c *Client) Publish(ctx context.Context, e events.Event) (Stored, error) {
 		return Stored{}, err
 	}
 	stored, err := c.request(ctx, payload)
+	for pause := firstPause; errors.Is(err, errUnavailable) && pause <= lastPause; pause *= 2 {
+		select {
+		case <-ctx.Done():
+			return Stored{}, ctx.Err()
+		case <-time.After(pause):
+		}
+		stored, err = c.request(ctx, payload)
+	}
 	if errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		stored, err = c.request(ctx, payload)
 		stored.Duplicate = stored.Duplicate && given
@@ -74,7 +93,7 @@ func (c *Client) request(ctx context.Context, payload []byte) (Stored, error) {
 	}
 	switch {
 	case reply.Error != nil && reply.Error.Code == codeUnavailable:
-		return Stored{}, fmt.Errorf("the log service: %s", reply.Error.Reason)
+		return Stored{}, fmt.Errorf("%w: %s", errUnavailable, reply.Error.Reason)
 	case reply.Error != nil:
 		return Stored{}, reply.Error
 	case reply.Stored == nil || reply.Sequence == 0:
