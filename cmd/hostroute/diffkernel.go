@@ -23,13 +23,8 @@ func (d *difference) any() bool { return len(d.Operations)+len(d.Absent)+len(d.P
 // diffKernel compares the kernel with what a hypervisor must serve, learned
 // routes apart. It changes nothing.
 func diffKernel(ctx context.Context, cfg *config.Config, host projector.Host) (*difference, error) {
-	desired := vrf.Host{Taps: host.Taps}
-	for _, v := range cfg.VRFs {
-		desired.VRFs = append(desired.VRFs, vrf.VRF{Name: v.Name, Table: v.Table})
-	}
-	for _, u := range cfg.Uplinks {
-		desired.Uplinks = append(desired.Uplinks, vrf.Uplink{Name: u.Interface, VRF: u.VRF, Plane: u.Plane, Addresses: u.Addresses})
-	}
+	desired := cfg.Host()
+	desired.Taps = host.Taps
 	k := kernel.New(kernel.Options{})
 	defer k.Close()
 	actual, err := k.Read(ctx, desired)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/hostroute/hostroute/internal/bgp/session"
 	"github.com/hostroute/hostroute/internal/config"
-	"github.com/hostroute/hostroute/vrf"
 	"github.com/hostroute/hostroute/vrf/kernel"
 )
 
@@ -37,7 +36,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 	if err := cfg.CheckAgent(); err != nil {
 		return nil, err
 	}
-	host := fixedHost(cfg)
+	host := cfg.Host()
 	a := &Agent{
 		cfg: cfg, log: log,
 		kernel: kernel.New(kernel.Options{}),
@@ -46,19 +45,6 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 	}
 	a.apply = newApplier(cfg.Hypervisor, host, a.ledger, a.kernel, log)
 	return a, nil
-}
-
-// fixedHost is the part of a hypervisor that its configuration says: devices
-// and uplinks. The log says the rest.
-func fixedHost(cfg *config.Config) vrf.Host {
-	var h vrf.Host
-	for _, v := range cfg.VRFs {
-		h.VRFs = append(h.VRFs, vrf.VRF{Name: v.Name, Table: v.Table})
-	}
-	for _, u := range cfg.Uplinks {
-		h.Uplinks = append(h.Uplinks, vrf.Uplink{Name: u.Interface, VRF: u.VRF, Plane: u.Plane, Addresses: u.Addresses})
-	}
-	return h
 }
 
 // Run serves until the context ends, and then leaves everything in place: see
@@ -128,13 +114,14 @@ func (a *Agent) speak(ctx context.Context) error {
 		return nil
 	case <-a.apply.applied:
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	if len(a.cfg.BGP.Reflectors) > 0 {
-		group.Go(func() error { return a.speaker.Run(ctx) })
-		group.Go(func() error { return a.sweepWhenInformed(ctx, a.speaker.Synced()) })
-	} else { // a hypervisor alone
-		a.sweep(ctx, a.vrfs())
+	if len(a.cfg.BGP.Reflectors) == 0 { // a hypervisor alone: nobody has anything to tell
+		told := make(chan struct{})
+		close(told)
+		return a.sweepWhenInformed(ctx, told)
 	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.speaker.Run(ctx) })
+	group.Go(func() error { return a.sweepWhenInformed(ctx, a.speaker.Synced()) })
 	return group.Wait()
 }
 

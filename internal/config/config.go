@@ -3,6 +3,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"github.com/hostroute/hostroute/vrf"
 )
 
 // Config is a valid configuration with every default filled in. The order of
@@ -78,4 +80,17 @@ func (c *Config) Uplink(vrf, plane string) (Uplink, bool) {
 		}
 	}
 	return Uplink{}, false
+}
+
+// Host is the part of a hypervisor's desired kernel state that is configured:
+// devices and uplinks. The log says the rest.
+func (c *Config) Host() vrf.Host {
+	var h vrf.Host
+	for _, v := range c.VRFs {
+		h.VRFs = append(h.VRFs, vrf.VRF{Name: v.Name, Table: v.Table})
+	}
+	for _, u := range c.Uplinks {
+		h.Uplinks = append(h.Uplinks, vrf.Uplink{Name: u.Interface, VRF: u.VRF, Plane: u.Plane, Addresses: u.Addresses})
+	}
+	return h
 }
