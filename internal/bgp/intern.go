@@ -49,12 +49,7 @@ func (s *attrs) intern(a *Attributes, f Family, nextHop netip.Addr) uint32 {
 		s.list[id].refs++
 		return id
 	}
-	id := uint32(len(s.list))
-	if n := len(s.free); n > 0 {
-		id, s.free = s.free[n-1], s.free[:n-1]
-	} else {
-		s.list = append(s.list, attr{})
-	}
+	id := slot(&s.list, &s.free)
 	s.list[id] = attr{
 		key: string(s.scratch), nextHop: nextHop, localPref: a.localPref, med: a.med, refs: 1,
 		length: uint16(min(pathLength(a.asPath), 0xffff)), origin: a.origin, usable: s.usable(f, nextHop),
@@ -169,12 +164,7 @@ func (s *hopSets) intern(members []vrf.NextHop, limit int) uint32 {
 		s.list[id].refs++
 		return id
 	}
-	id := uint32(len(s.list))
-	if n := len(s.free); n > 0 {
-		id, s.free = s.free[n-1], s.free[:n-1]
-	} else {
-		s.list = append(s.list, hopSet{})
-	}
+	id := slot(&s.list, &s.free)
 	s.list[id] = hopSet{key: string(s.scratch), hops: slices.Clone(members), refs: 1}
 	s.ids[s.list[id].key] = id
 	return id
@@ -192,4 +182,16 @@ func (s *hopSets) release(id uint32) {
 	*set = hopSet{}
 	s.free = append(s.free, id)
 	s.freed++
+}
+
+// slot gives the index of an unused element, a new one if there is none.
+func slot[T any](list *[]T, free *[]uint32) uint32 {
+	if n := len(*free); n > 0 {
+		id := (*free)[n-1]
+		*free = (*free)[:n-1]
+		return id
+	}
+	var none T
+	*list = append(*list, none)
+	return uint32(len(*list) - 1)
 }
