@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -311,13 +312,20 @@ func TestEverythingIsComparedThoughSomethingAlwaysChanges(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute+time.Millisecond)
 			defer cancel()
+			var busy sync.WaitGroup
 			if c.refuse == nil {
-				go func() {
-					for ctx.Err() == nil {
-						time.Sleep(700 * time.Millisecond)
-						b.Notice(kernel.Notice{Links: []string{"eth0"}})
+				busy.Go(func() {
+					ticks := time.NewTicker(700 * time.Millisecond)
+					defer ticks.Stop()
+					for {
+						select {
+						case <-ctx.Done():
+							return
+						case <-ticks.C:
+							b.Notice(kernel.Notice{Links: []string{"eth0"}})
+						}
 					}
-				}()
+				})
 			}
 			if err := b.Run(ctx); err != nil {
 				t.Error(err)
@@ -331,7 +339,7 @@ func TestEverythingIsComparedThoughSomethingAlwaysChanges(t *testing.T) {
 			if full != c.want {
 				t.Errorf("%s: %d comparisons of everything in 5 minutes, want %d", c.what, full, c.want)
 			}
-			time.Sleep(time.Second) // for the goroutine
+			busy.Wait()
 		})
 	}
 }

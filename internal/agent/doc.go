@@ -27,7 +27,7 @@
 // announced before, and End-of-RIB is the word that it is complete again. A
 // prefix is announced only while its route is in the kernel, and withdrawn
 // before that route goes. Learned routes of the previous run are swept when
-// every session has delivered its End-of-RIB or the deadline has passed.
+// a reflector of their VRF has told all it knows and that is in the kernel.
 //
 // # Stopping
 //
@@ -39,8 +39,6 @@
 // A snapshot that can't be used is set aside, and one that can't be written is
 // a problem in Status; both are otherwise as if there were none. What fails to
 // apply is reported in Status, stays different from what is desired, and is
-// tried again after retryInterval, then less often. A kernel that can't be read
-// withdraws nothing, nor does a log out of reach. Everything is compared each
-// resyncInterval, however many wakes there are, since routes and sysctls tell
-// nobody when they are changed.
+// tried again at the next wake, at the latest after longestRetry. A log out of
+// reach changes nothing.
 package agent

@@ -200,7 +200,7 @@ func (t *logTask) pass(ctx context.Context, f *log.Follower) error {
 	for {
 		select {
 		case <-ctx.Done():
-			if dirty {
+			if dirty && inSync == nil { // else the former snapshot knows more
 				t.save(f)
 			}
 			return nil

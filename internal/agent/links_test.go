@@ -111,7 +111,7 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 			b.mu.Lock()
 			b.refuse, b.journal = refuse, nil
 			b.mu.Unlock()
-			time.Sleep(during)
+			<-time.After(during) // of the bubble, not of the wall
 			synctest.Wait()
 			b.mu.Lock()
 			defer b.mu.Unlock()
