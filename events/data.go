@@ -83,7 +83,34 @@ type NetworkDefined struct {
 	MTU      int       `json:"mtu,omitempty"` // bytes; 0: say nothing to guests
 	DHCP     DHCP      `json:"dhcp,omitzero"`
 	IPv6     IPv6Style `json:"ipv6,omitempty"` // slaac by default
+	RA       RA        `json:"ra,omitzero"`
+	// Routes are what guests reach through the gateway. None: everything, by a
+	// default route in both families. For a further network of guests that have
+	// their default route elsewhere.
+	Routes []Prefix `json:"routes,omitempty"`
 }
+
+// RA is what router advertisements say beyond what follows from the style of a
+// network; what isn't given follows from it.
+type RA struct {
+	Preference RAPreference `json:"preference,omitempty"` // medium by default
+	Lifetime   int          `json:"lifetime,omitempty"`   // seconds as default router, 1 to 65535; 1800 by default, or three intervals
+	Interval   int          `json:"interval,omitempty"`   // seconds, longest between two unsolicited ones, 4 to 1800; 600 by default
+	OnLink     *bool        `json:"on_link,omitempty"`    // guests may ask for each other on the link: only in the style shared by default
+	Autonomous *bool        `json:"autonomous,omitempty"` // guests form addresses themselves: only in the style slaac by default
+	Managed    *bool        `json:"managed,omitempty"`    // addresses by DHCPv6: in the styles shared and dhcp by default
+	Other      *bool        `json:"other,omitempty"`      // other configuration by DHCPv6: yes by default
+}
+
+// RAPreference ranks a default router among others (RFC 4191).
+type RAPreference string
+
+// The preferences of a default router.
+const (
+	RALow    RAPreference = "low"
+	RAMedium RAPreference = "medium"
+	RAHigh   RAPreference = "high"
+)
 
 // NetworkRemoved ends a network that no guest uses.
 type NetworkRemoved struct {
@@ -131,6 +158,7 @@ type VMCreated struct {
 	VM         string      `json:"vm"`
 	Hypervisor string      `json:"hypervisor"`
 	Interfaces []Interface `json:"interfaces"`
+	Hostname   string      `json:"hostname,omitempty"` // told by DHCP; the guest's id by default
 }
 
 // VMDeleted ends a guest and releases every prefix that it holds.

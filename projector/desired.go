@@ -9,6 +9,8 @@ import (
 
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/internal/dhcp"
+	"github.com/hostroute/hostroute/ipv6"
 	"github.com/hostroute/hostroute/vrf"
 )
 
@@ -17,6 +19,8 @@ type Host struct {
 	Taps          []vrf.Tap          `json:"taps"`          // sorted by name
 	Announcements []bgp.Announcement `json:"announcements"` // sorted by VRF and prefix
 	Problems      []Problem          `json:"problems,omitempty"`
+	DHCP          []dhcp.Service     `json:"dhcp,omitempty"` // sorted by tap
+	IPv6          []ipv6.Service     `json:"ipv6,omitempty"` // sorted by tap
 }
 
 // Problem is something that can't be served as the log wants it. The rest is.

@@ -29,6 +29,13 @@ type Host struct {
 	VRFs    []VRF
 	Uplinks []Uplink
 	Taps    []Tap
+	// TapPatterns are names, with * at the end for any rest, by which the filter
+	// knows a guest's interface before the log names it. Until then nothing
+	// passes there.
+	TapPatterns []string
+	// Interconnects are what no guest may reach: the planes' own addresses. The
+	// subnets of the uplinks are always among them.
+	Interconnects []netip.Prefix
 }
 
 // VRF is one VRF device and its routing table.
@@ -56,6 +63,20 @@ type Tap struct {
 	Gateways   []netip.Addr // on the tap as /32 or /128; fe80::1/64 is always there as well
 	Routes     []Route
 	Neighbours []Neighbour
+	// MAC is the guest's hardware address, the only one that its frames may
+	// come from.
+	MAC [6]byte
+	// Sources are what the guest may send from, in IP, ARP and ND alike, beside
+	// its IPv6 link-local addresses. With none, and with no MAC, nothing passes.
+	Sources []netip.Prefix
+}
+
+// Drops counts what the filter has kept from a tap's guest since the filter
+// was made.
+type Drops struct {
+	Spoofed uint64 `json:"spoofed"` // frames from what isn't the guest's
+	Refused uint64 `json:"refused"` // to what no guest may reach, or of a kind that no guest may send
+	Limited uint64 `json:"limited"` // DHCP, ND and ARP beyond the rate
 }
 
 // Route is a route of a guest. A host route points at the tap itself. A prefix
