@@ -16,6 +16,7 @@ type Config struct {
 	Log        Log      `yaml:"log"`
 	VRFs       []VRF    `yaml:"vrfs"`
 	Uplinks    []Uplink `yaml:"uplinks"`
+	Guests     Guests   `yaml:"guests"`
 	BGP        BGP      `yaml:"bgp"`
 }
 
@@ -47,6 +48,15 @@ type Uplink struct {
 	Plane     string         `yaml:"plane"`
 	VRF       string         `yaml:"vrf"`
 	Addresses []netip.Prefix `yaml:"addresses"` // the address with the length of its subnet
+}
+
+// Guests is what keeps guests from being anything but themselves.
+type Guests struct {
+	// Taps are names of guests' interfaces, a * at the end standing for any
+	// rest, where nothing passes before the log names them.
+	Taps []string `yaml:"taps"`
+	// Interconnects are what guests can't reach, beside the uplinks' subnets.
+	Interconnects []netip.Prefix `yaml:"interconnects"`
 }
 
 // BGP is what the sessions have in common, and the sessions. AS and RouterID
@@ -85,7 +95,7 @@ func (c *Config) Uplink(vrf, plane string) (Uplink, bool) {
 // Host is the part of a hypervisor's desired kernel state that is configured:
 // devices and uplinks. The log says the rest.
 func (c *Config) Host() vrf.Host {
-	var h vrf.Host
+	h := vrf.Host{TapPatterns: c.Guests.Taps, Interconnects: c.Guests.Interconnects}
 	for _, v := range c.VRFs {
 		h.VRFs = append(h.VRFs, vrf.VRF{Name: v.Name, Table: v.Table})
 	}

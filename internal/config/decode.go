@@ -106,9 +106,16 @@ func (d *decoder) field(n *yaml.Node, v reflect.Value, tag reflect.StructTag, at
 	}
 }
 
-// list fills a slice; it stays nil where the key is absent.
+// list fills a slice. Where the key is absent it has its default, items with
+// commas between, or stays nil without one.
 func (d *decoder) list(n *yaml.Node, v reflect.Value, tag reflect.StructTag, at Place) {
 	if n == nil {
+		if items, ok := tag.Lookup("default"); ok {
+			for item := range strings.SplitSeq(items, ", ") {
+				one := value{Place: at, text: item, allowed: tag.Get("allowed")}
+				v.Set(reflect.Append(v, reflect.ValueOf(one)))
+			}
+		}
 		return
 	}
 	if n.Kind != yaml.SequenceNode {

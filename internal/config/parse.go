@@ -75,6 +75,7 @@ func (c *checker) config(raw *rawConfig) *Config {
 	c.torn = slices.ContainsFunc(c.errs, func(e *Error) bool {
 		return strings.HasPrefix(e.Key, "vrfs") || strings.HasPrefix(e.Key, "uplinks")
 	})
+	cfg.Guests = c.guests(&raw.Guests, cfg)
 	cfg.BGP = c.bgp(raw, cfg)
 	return cfg
 }

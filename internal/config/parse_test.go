@@ -35,6 +35,9 @@ bgp:
   reflectors:
     - {vrf: public, plane: a, address: 100.64.0.1, port: 1179, as: 65001, password: secret, ttl_security: false}
     - {vrf: public, plane: b, address: 100.64.1.1}
+guests:
+  taps: [vm-*, uplink0]
+  interconnects: [100.64.0.0/16, "2001:db8:a::/48"]
 `
 
 func TestParseFull(t *testing.T) {
@@ -49,6 +52,10 @@ func TestParseFull(t *testing.T) {
 			{Interface: "a-public", Plane: "a", VRF: "public", Addresses: []netip.Prefix{
 				netip.MustParsePrefix("100.64.0.11/24"), netip.MustParsePrefix("2001:db8:a::11/64")}},
 			{Interface: "b-public", Plane: "b", VRF: "public", Addresses: []netip.Prefix{netip.MustParsePrefix("100.64.1.11/24")}},
+		},
+		Guests: Guests{
+			Taps:          []string{"vm-*", "uplink0"},
+			Interconnects: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/16"), netip.MustParsePrefix("2001:db8:a::/48")},
 		},
 		BGP: BGP{
 			AS: 65000, RouterID: netip.MustParseAddr("198.51.100.11"),
@@ -74,6 +81,7 @@ func TestParseDefaults(t *testing.T) {
 		Log:     Log{Embedded: &Embedded{Listen: netip.MustParseAddrPort("127.0.0.1:4222"), Store: "/srv/hr/log"}, Replicas: 1},
 		VRFs:    []VRF{{"public", 90}, {"private", 20}},
 		Uplinks: []Uplink{},
+		Guests:  Guests{Taps: []string{"tap*", "vnet*"}, Interconnects: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}},
 		BGP:     BGP{HoldTime: 9 * time.Second, ConnectRetry: 2 * time.Second, RestartTime: 2 * time.Minute, Reflectors: []Reflector{}},
 	}
 	got, err := Parse(strings.NewReader("state: /srv/hr/\nlog:\n  embedded:\n"))
@@ -93,7 +101,7 @@ func TestParseRefuses(t *testing.T) {
 	for _, test := range []struct{ old, new, want string }{
 		{"hypervisor: hv1", "hypervisor: HV1", `line 1: hypervisor: "HV1": ` + nameAllowed},
 		{"hypervisor: hv1", "hypervisor:", `line 1: hypervisor: has no value; it ` + nameAllowed + `, or leave the key out`},
-		{"hypervisor: hv1", "hypervisr: hv1", `line 1: hypervisr: unknown key; a configuration has hypervisor, state, socket, log, vrfs, uplinks, bgp`},
+		{"hypervisor: hv1", "hypervisr: hv1", `line 1: hypervisr: unknown key; a configuration has hypervisor, state, socket, log, vrfs, uplinks, guests, bgp`},
 		{"hypervisor: hv1", "hypervisor: [hv1]", `line 1: hypervisor: must be one value: 1 to 63 of a-z, 0-9, '-' and '_'`},
 		{"state: /var/lib/hostroute", "state: var", `line 2: state: "var": must be an absolute path`},
 		{"/run/hostroute/agent.sock", "/" + strings.Repeat("x", 107), `line 3: socket: "/` + strings.Repeat("x", 107) + `": must be an absolute path of at most 107 bytes`},
@@ -135,6 +143,14 @@ func TestParseRefuses(t *testing.T) {
 		{"port: 1179", "port: 65536", `line 22: bgp.reflectors[0].port: "65536": must be 1 to 65535`},
 		{"password: secret", "password: " + strings.Repeat("x", 81), `line 22: bgp.reflectors[0].password: must be at most 80 bytes`},
 		{"ttl_security: false", "ttl_security: no", `line 22: bgp.reflectors[0].ttl_security: "no": must be true or false`},
+		{"vm-*", "vm-*x", `line 25: guests.taps[0]: "vm-*x": must be interface names, of which the last character may be *`},
+		{"vm-*", "'*'", `line 25: guests.taps[0]: "*": must be interface names, of which the last character may be *`},
+		{"vm-*", "a-*", `line 25: guests.taps[0]: "a-*": takes uplink "a-public" for a guest's interface`},
+		{"vm-*", "pub*", `line 25: guests.taps[0]: "pub*": takes VRF "public" for a guest's interface`},
+		{"vm-*", "l*", `line 25: guests.taps[0]: "l*": takes lo for a guest's interface`},
+		{"interface: b-public", "interface: uplink0", `line 25: guests.taps[1]: "uplink0": takes uplink "uplink0" for a guest's interface`},
+		{"100.64.0.0/16", "100.64.0.1/16", `line 26: guests.interconnects[0]: "100.64.0.1/16": host bits are set; the prefix is 100.64.0.0/16`},
+		{"100.64.0.0/16", "0.0.0.0/0", `line 26: guests.interconnects[0]: "0.0.0.0/0": must be prefixes of IPv4 and IPv6`},
 		{"replicas: 3", "replicas: 3\n---", `line 9: more than one YAML document; a configuration is one`},
 		{"replicas: 3", "replicas: [3", `line 8: not YAML: did not find expected ',' or ']'`},
 		{"vrf: mgmt\n  credentials: /etc/hostroute/agent.creds", "vrf: &x mgmt\n  credentials: *x", `line 7: log.credentials: "*x": aliases are not read; write the value out`},

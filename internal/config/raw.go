@@ -28,6 +28,7 @@ type rawConfig struct {
 	Log        rawLog      `yaml:"log"`
 	VRFs       []rawVRF    `yaml:"vrfs"`
 	Uplinks    []rawUplink `yaml:"uplinks"`
+	Guests     rawGuests   `yaml:"guests"`
 	BGP        rawBGP      `yaml:"bgp"`
 }
 
@@ -59,6 +60,12 @@ type rawUplink struct {
 	Plane     value   `yaml:"plane" allowed:"1 to 63 of a-z, 0-9, '-' and '_'"`
 	VRF       value   `yaml:"vrf" allowed:"a name of vrfs"`
 	Addresses []value `yaml:"addresses" allowed:"ADDRESS/LENGTH, the length that of the subnet"`
+}
+
+type rawGuests struct {
+	Place
+	Taps          []value `yaml:"taps" default:"tap*, vnet*" allowed:"interface names, of which the last character may be *"`
+	Interconnects []value `yaml:"interconnects" default:"100.64.0.0/10" allowed:"prefixes of IPv4 and IPv6"`
 }
 
 type rawBGP struct {

@@ -59,12 +59,16 @@ func (c *checker) device(v value) string {
 	if !c.given(v) {
 		return ""
 	}
-	odd := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`/:"\`, r) }
-	reserved := []string{".", "..", "all", "default"}
-	if len(v.text) > 15 || strings.ContainsFunc(v.text, odd) || slices.Contains(reserved, v.text) {
+	if !isDevice(v.text) {
 		c.bad(v, "must be %s: 1 to 15 printable ASCII characters without '/', ':', quotes and spaces", v.allowed)
 	}
 	return v.text
+}
+
+func isDevice(name string) bool {
+	odd := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`/:"\`, r) }
+	reserved := []string{".", "..", "all", "default"}
+	return len(name) <= 15 && !strings.ContainsFunc(name, odd) && !slices.Contains(reserved, name)
 }
 
 func (c *checker) path(v value) string {
