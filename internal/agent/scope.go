@@ -63,6 +63,6 @@ func addChanged(links map[string]bool, before, after []vrf.Tap) {
 }
 
 func sameTap(a, b vrf.Tap) bool {
-	return a.Name == b.Name && a.VRF == b.VRF && slices.Equal(a.Gateways, b.Gateways) &&
-		slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Neighbours, b.Neighbours)
+	return a.Name == b.Name && a.VRF == b.VRF && a.MAC == b.MAC && slices.Equal(a.Gateways, b.Gateways) &&
+		slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Neighbours, b.Neighbours) && slices.Equal(a.Sources, b.Sources)
 }
