@@ -22,7 +22,8 @@ var stage2Script []byte
 // skipped.
 var (
 	bootModules = []string{"virtio_pci", "9pnet_virtio", "9p", "overlay"}
-	labModules  = []string{"vrf", "veth", "bridge", "8021q", "tun", "sch_netem", "crc32c_generic", "nf_tables", "af_packet"}
+	labModules  = []string{"vrf", "veth", "bridge", "8021q", "tun", "sch_netem", "crc32c_generic",
+		"nf_tables", "nft_limit", "nft_objref", "nft_reject_inet", "af_packet"}
 )
 
 // writeInitrd makes the machine's first file system: busybox, the modules in the order of loading, and the job.
