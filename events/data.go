@@ -96,10 +96,30 @@ type RA struct {
 	Preference RAPreference `json:"preference,omitempty"` // medium by default
 	Lifetime   int          `json:"lifetime,omitempty"`   // seconds as default router, 1 to 65535; 1800 by default, or three intervals
 	Interval   int          `json:"interval,omitempty"`   // seconds, longest between two unsolicited ones, 4 to 1800; 600 by default
-	OnLink     *bool        `json:"on_link,omitempty"`    // guests may ask for each other on the link: only in the style shared by default
-	Autonomous *bool        `json:"autonomous,omitempty"` // guests form addresses themselves: only in the style slaac by default
-	Managed    *bool        `json:"managed,omitempty"`    // addresses by DHCPv6: in the styles shared and dhcp by default
-	Other      *bool        `json:"other,omitempty"`      // other configuration by DHCPv6: yes by default
+	// OnLink has guests ask for each other on the link: in the style shared by
+	// default. It concerns the subnets for single addresses, and what a guest
+	// has of its own.
+	OnLink *bool `json:"on_link,omitempty"`
+	// Autonomous has guests form addresses in a /64 of their own: in the style
+	// slaac by default. Without it, such a /64 is delegated (RFC 8415).
+	Autonomous *bool `json:"autonomous,omitempty"`
+	// Managed has guests ask DHCPv6 for addresses: in the styles shared and
+	// dhcp by default, and in slaac those that hold a single address.
+	Managed *bool `json:"managed,omitempty"`
+	Other   *bool `json:"other,omitempty"` // other configuration by DHCPv6: yes by default
+}
+
+// DefaultInterval is the longest time between two unsolicited router
+// advertisements, in seconds, where a network says nothing (RFC 4861, section
+// 6.2.1).
+const DefaultInterval = 600
+
+// LongestInterval is Interval with the default resolved, in seconds.
+func (r RA) LongestInterval() int {
+	if r.Interval == 0 {
+		return DefaultInterval
+	}
+	return r.Interval
 }
 
 // RAPreference ranks a default router among others (RFC 4191).

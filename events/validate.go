@@ -1,7 +1,6 @@
 package events
 
 import (
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ const (
 	MaxSubnets    = 64
 	maxText       = 255
 	maxSearch     = 32
+	maxRoutes     = 32
 )
 
 func first(errs ...*Error) *Error {
@@ -68,96 +68,6 @@ func checkAddrs(field string, addrs []Addr) *Error {
 	return nil
 }
 
-func (d *NetworkDefined) check() *Error {
-	if err := first(
-		checkName("network", d.Network),
-		checkName("vrf", d.VRF),
-		d.checkSubnets(),
-		d.checkGateways(),
-		checkAddrs("dns", d.DNS),
-		checkAddrs("ntp", d.NTP),
-		checkText("domain", d.Domain),
-		checkRange("mtu", d.MTU, 576, 65535),
-		d.DHCP.check(),
-		checkOneOf("ipv6", d.IPv6, IPv6SLAAC, IPv6Shared, IPv6DHCP),
-	); err != nil {
-		return err
-	}
-	if n := len(d.Search); n > maxSearch {
-		return invalid("search", strconv.Itoa(n), "too many; at most %d", maxSearch)
-	}
-	for i, s := range d.Search {
-		if err := checkText(fmt.Sprintf("search[%d]", i), s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (d *NetworkDefined) checkSubnets() *Error {
-	if n := len(d.Subnets); n == 0 || n > MaxSubnets {
-		return invalid("subnets", strconv.Itoa(n), "a network has 1 to %d subnets", MaxSubnets)
-	}
-	for i, s := range d.Subnets {
-		field := fmt.Sprintf("subnets[%d].prefix", i)
-		if err := s.Prefix.check(field); err != nil {
-			return err
-		}
-		if a := s.Length(); a < s.Prefix.Bits() || a > s.Prefix.Addr().BitLen() {
-			return invalid(fmt.Sprintf("subnets[%d].allocation", i), strconv.Itoa(a),
-				"must be %d to %d in %s", s.Prefix.Bits(), s.Prefix.Addr().BitLen(), s.Prefix)
-		}
-		for _, other := range d.Subnets[:i] {
-			if other.Prefix.Overlaps(s.Prefix.Prefix) {
-				return invalid(field, s.Prefix.String(), "overlaps %s of the same network", other.Prefix)
-			}
-		}
-	}
-	return nil
-}
-
-// checkGateways wants each gateway inside a subnet, or link-local, as in the
-// host style of DHCP and in router advertisements.
-func (d *NetworkDefined) checkGateways() *Error {
-	if err := checkAddrs("gateways", d.Gateways); err != nil {
-		return err
-	}
-	for i, g := range d.Gateways {
-		inside := g.IsLinkLocalUnicast()
-		for _, s := range d.Subnets {
-			inside = inside || s.Prefix.Contains(g.Addr)
-		}
-		if !inside {
-			return invalid(fmt.Sprintf("gateways[%d]", i), g.String(), "in no subnet of the network and not link-local")
-		}
-	}
-	return nil
-}
-
-func (d DHCP) check() *Error {
-	if err := first(
-		checkOneOf("dhcp.style", d.Style, DHCPClassic, DHCPHost),
-		checkRange("dhcp.lease", d.Lease, 60, 30*86400),
-	); err != nil {
-		return err
-	}
-	seen := map[int]bool{}
-	for i, o := range d.Options {
-		field := fmt.Sprintf("dhcp.options[%d]", i)
-		switch {
-		case o.Code < 1 || o.Code > 254:
-			return invalid(field+".code", strconv.Itoa(o.Code), "must be 1 to 254")
-		case seen[o.Code]:
-			return invalid(field+".code", strconv.Itoa(o.Code), "given twice")
-		}
-		seen[o.Code] = true
-		if v, err := hex.DecodeString(o.Hex); err != nil || len(v) == 0 || len(v) > 255 {
-			return invalid(field+".hex", o.Hex, "must be 1 to 255 bytes in hexadecimal")
-		}
-	}
-	return nil
-}
-
 func (d *NetworkRemoved) check() *Error       { return checkName("network", d.Network) }
 func (d *HypervisorRegistered) check() *Error { return checkName("hypervisor", d.Hypervisor) }
 func (d *HypervisorUndrained) check() *Error  { return checkName("hypervisor", d.Hypervisor) }
@@ -174,7 +84,7 @@ func (d *HypervisorFenced) check() *Error {
 }
 
 func (d *VMCreated) check() *Error {
-	if err := first(checkName("vm", d.VM), checkName("hypervisor", d.Hypervisor)); err != nil {
+	if err := first(checkName("vm", d.VM), checkName("hypervisor", d.Hypervisor), checkHostname("hostname", d.Hostname)); err != nil {
 		return err
 	}
 	if n := len(d.Interfaces); n == 0 || n > MaxInterfaces {
