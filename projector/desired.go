@@ -52,6 +52,8 @@ func Desired(s *State, hypervisor string) Host {
 	slices.SortFunc(b.host.Announcements, func(a, b bgp.Announcement) int {
 		return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix))
 	})
+	slices.SortFunc(b.host.DHCP, func(a, b dhcp.Service) int { return strings.Compare(a.Tap, b.Tap) })
+	slices.SortFunc(b.host.IPv6, func(a, b ipv6.Service) int { return strings.Compare(a.Tap, b.Tap) })
 	return b.host
 }
 
@@ -82,49 +84,71 @@ func (b *builder) guest(g *Guest) {
 		taps = g.Next.Taps
 	}
 	for i, f := range g.Interfaces {
-		tap, ok := b.tap(g.VM, taps[i], f)
+		p, ok := b.port(g, taps[i], f)
 		if !ok {
 			continue
 		}
 		for _, a := range g.Addresses {
 			if a.Interface == i {
-				b.address(&tap, f, a, home)
+				p.held = append(p.held, a)
+				b.address(p.tap, f, a, home)
 			}
 		}
-		slices.SortFunc(tap.Neighbours, func(a, b vrf.Neighbour) int { return a.Address.Compare(b.Address) })
-		b.host.Taps = append(b.host.Taps, tap)
+		slices.SortFunc(p.held, func(a, b Address) int { return a.Prefix.Compare(b.Prefix) })
+		slices.SortFunc(p.tap.Sources, netip.Prefix.Compare)
+		slices.SortFunc(p.tap.Neighbours, func(a, b vrf.Neighbour) int { return a.Address.Compare(b.Address) })
+		b.host.Taps = append(b.host.Taps, *p.tap)
+		b.serve(p)
 	}
 }
 
-// tap makes the tap of an interface; a tap that another guest of this
+// problem notes that something of a guest can't be served as the log wants it.
+func (b *builder) problem(vm, tap, format string, args ...any) {
+	b.host.Problems = append(b.host.Problems, Problem{VM: vm, Tap: tap, Reason: fmt.Sprintf(format, args...)})
+}
+
+// port makes the tap of an interface; a tap that another guest of this
 // hypervisor has already stays with the guest that was homed first.
-func (b *builder) tap(vm, name string, f Interface) (vrf.Tap, bool) {
-	problem := func(format string, args ...any) {
-		b.host.Problems = append(b.host.Problems, Problem{VM: vm, Tap: name, Reason: fmt.Sprintf(format, args...)})
-	}
+func (b *builder) port(g *Guest, name string, f Interface) (port, bool) {
 	if other, taken := b.taps[name]; taken {
-		problem("guest %q has this tap already", other)
-		return vrf.Tap{}, false
+		b.problem(g.VM, name, "guest %q has this tap already", other)
+		return port{}, false
 	}
 	network := b.state.Network(f.Network)
 	if network == nil {
-		problem("network %q is unknown", f.Network)
-		return vrf.Tap{}, false
+		b.problem(g.VM, name, "network %q is unknown", f.Network)
+		return port{}, false
 	}
-	b.taps[name] = vm
-	tap := vrf.Tap{Name: name, VRF: network.VRF}
-	for _, g := range network.Gateways {
-		if g.Addr != everyTap {
-			tap.Gateways = append(tap.Gateways, g.Addr)
+	b.taps[name] = g.VM
+	return port{guest: g, network: network, tap: &vrf.Tap{Name: name, VRF: network.VRF, MAC: f.MAC.Octets, Gateways: network.gateways()}}, true
+}
+
+// serve adds what the guest behind a tap is told, also while it is only
+// expected: the first question of a guest that has moved must be answered.
+func (b *builder) serve(p port) {
+	if s, ok := p.dhcp(); ok {
+		b.host.DHCP = append(b.host.DHCP, s)
+		if len(s.Routes) > 0 && !s.Subnet.Contains(s.Gateway) && !s.Host() {
+			b.problem(p.guest.VM, p.tap.Name, "DHCP tells the guest that it is in %s and that its gateway is %s, which many guests don't take: give network %q a gateway in %s, or the DHCP style host",
+				s.Subnet, s.Gateway, p.network.Network, s.Subnet)
 		}
 	}
-	return tap, true
+	if !p.network.has(isIPv6) {
+		return
+	}
+	b.host.IPv6 = append(b.host.IPv6, p.ipv6())
+	for _, a := range p.held {
+		if n := a.Prefix.Bits(); isIPv6(a.Prefix.Addr()) && n > 64 && n < 128 && a.Role != events.RoleRouted {
+			b.problem(p.guest.VM, p.tap.Name, "%s is neither one address nor a /64, so no guest can configure it by itself: release it and assign it with the role routed", a.Prefix)
+		}
+	}
 }
 
 // address serves one prefix of a guest. Several guests of one hypervisor that
 // hold an anycast prefix share its announcement; the route points at the first.
 func (b *builder) address(tap *vrf.Tap, f Interface, a Address, home bool) {
-	neighbour, r := serve(f.MAC, a.Prefix)
+	neighbour, r := lead(f.MAC, a.Prefix)
+	tap.Sources = append(tap.Sources, a.Prefix)
 	if !slices.Contains(tap.Neighbours, neighbour) {
 		tap.Neighbours = append(tap.Neighbours, neighbour)
 	}
@@ -147,11 +171,11 @@ func (b *builder) address(tap *vrf.Tap, f Interface, a Address, home bool) {
 	b.host.Announcements = append(b.host.Announcements, bgp.Announcement{VRF: f.VRF, Prefix: a.Prefix, Preference: preference})
 }
 
-// serve makes the route of a prefix and the permanent neighbour that it needs.
+// lead makes the route of a prefix and the permanent neighbour that it needs.
 // A prefix of more than one address goes via the link-local address formed
 // from the guest's MAC: with a permanent entry the guest need not even have
 // that address, and a sweep through the prefix resolves nothing (RFC 6583).
-func serve(mac events.MAC, p netip.Prefix) (vrf.Neighbour, vrf.Route) {
+func lead(mac events.MAC, p netip.Prefix) (vrf.Neighbour, vrf.Route) {
 	if p.IsSingleIP() {
 		return vrf.Neighbour{Address: p.Addr(), MAC: mac.Octets}, vrf.Route{Prefix: p}
 	}

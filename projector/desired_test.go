@@ -3,11 +3,14 @@ package projector
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/internal/dhcp"
+	"github.com/hostroute/hostroute/ipv6"
 	"github.com/hostroute/hostroute/vrf"
 )
 
@@ -35,7 +38,7 @@ func TestMove(t *testing.T) {
 
 	v4, v6 := netip.MustParsePrefix("203.0.113.10/32"), netip.MustParsePrefix("2001:db8:0:1::/64")
 	local := netip.MustParseAddr("fe80::ff:fe00:7")
-	prepared := vrf.Tap{Name: "tap1", VRF: "public", Gateways: []netip.Addr{netip.MustParseAddr("203.0.113.1")},
+	prepared := vrf.Tap{Name: "tap1", VRF: "public", MAC: mac(7).Octets, Sources: []netip.Prefix{v4, v6}, Gateways: []netip.Addr{netip.MustParseAddr("203.0.113.1")},
 		Neighbours: []vrf.Neighbour{{Address: v4.Addr(), MAC: mac(7).Octets}, {Address: local, MAC: mac(7).Octets}}}
 	served := prepared
 	served.Routes = []vrf.Route{{Prefix: v4}, {Prefix: v6, Via: local}}
@@ -45,6 +48,10 @@ func TestMove(t *testing.T) {
 	nothing := Host{}
 	want := func(hv string, h Host) {
 		t.Helper()
+		for _, tap := range h.Taps { // what the guest is told is the same wherever it is
+			h.DHCP = []dhcp.Service{told4(tap.Name)}
+			h.IPv6 = []ipv6.Service{told6(tap.Name)}
+		}
 		if diff := cmp.Diff(h, Desired(s, hv), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s:\n%s", hv, diff)
 		}
@@ -70,6 +77,24 @@ func TestMove(t *testing.T) {
 	want("hv2", Host{Taps: []vrf.Tap{served}})
 	publish(t, s, 11, &events.VMDeleted{VM: "a"})
 	want("hv2", nothing)
+}
+
+// told4 is what the guest of TestMove is told by DHCPv4 on a tap.
+func told4(tap string) dhcp.Service {
+	return dhcp.Service{
+		Tap: tap, VM: "a", MAC: mac(7).Octets, Address: netip.MustParseAddr("203.0.113.10"), Subnet: netip.MustParsePrefix("203.0.113.0/25"),
+		Gateway: netip.MustParseAddr("203.0.113.1"), Routes: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Hostname: "a", Lease: time.Hour,
+	}
+}
+
+// told6 is what it is told in IPv6.
+func told6(tap string) ipv6.Service {
+	return ipv6.Service{
+		Tap: tap, VM: "a", MAC: mac(7).Octets,
+		Router: ipv6.Router{Other: true, Lifetime: 30 * time.Minute, Interval: 10 * time.Minute, Prefixes: []ipv6.OnLink{
+			{Prefix: netip.MustParsePrefix("2001:db8:0:1::/64"), Autonomous: true, Valid: 24 * time.Hour, Preferred: 4 * time.Hour}}},
+		Lease: ipv6.Lease{Valid: 2 * time.Hour, Preferred: time.Hour},
+	}
 }
 
 // TestTapOfTwoGuests keeps the guest that was homed first where the log gives

@@ -28,7 +28,7 @@ func (t *transaction) vmCreated(d *events.VMCreated) error {
 	if err := t.home("hypervisor", d.Hypervisor); err != nil {
 		return err
 	}
-	g := &Guest{VM: d.VM, Hypervisor: d.Hypervisor}
+	g := &Guest{VM: d.VM, Hypervisor: d.Hypervisor, Hostname: d.Hostname}
 	for i, f := range d.Interfaces {
 		network := get[*Network](t, events.SubjectNet(f.Network))
 		if network == nil {

@@ -104,6 +104,7 @@ type Guest struct {
 	Epoch      uint64      `json:"epoch"`      // sequence of the event that made the home
 	Interfaces []Interface `json:"interfaces"` // their taps are those on the home
 	Addresses  []Address   `json:"addresses,omitempty"`
+	Hostname   string      `json:"hostname,omitempty"` // as the log says; none: from the id
 	Next       *Place      `json:"next,omitempty"`     // where a migration is prepared
 	Previous   *Place      `json:"previous,omitempty"` // which forwards for a while
 	stamp
