@@ -1,0 +1,99 @@
+package ndproxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/hostroute/hostroute/internal/fleet"
+	"github.com/hostroute/hostroute/internal/receive"
+)
+
+// socket hears neighbour solicitations on one device.
+type socket struct {
+	*packet.Conn
+}
+
+var _ receive.Conn[struct{}] = socket{}
+
+// listen opens the socket of a tap. It hears all protocols, since only before
+// they are told apart the kernel keeps the tag of a frame with priority alone.
+func listen(port fleet.Port) (socket, error) {
+	device, err := net.InterfaceByIndex(port.Index)
+	if err != nil {
+		return socket{}, fmt.Errorf("finding the device %s with the index %d: %w", port.Name, port.Index, err)
+	}
+	if device.Name != port.Name {
+		return socket{}, fmt.Errorf("the device with the index %d is %s now and not %s", port.Index, device.Name, port.Name)
+	}
+	filter, err := bpf.Assemble(solicitations())
+	if err != nil {
+		return socket{}, fmt.Errorf("assembling the filter of neighbour solicitations: %w", err)
+	}
+	conn, err := packet.Listen(device, packet.Raw, unix.ETH_P_ALL, &packet.Config{Filter: filter})
+	if err != nil {
+		return socket{}, fmt.Errorf("opening a packet socket on %s: %w", port.Name, err)
+	}
+	ignoreOutgoing(conn)
+	return socket{conn}, nil
+}
+
+// ignoreOutgoing spares the kernel from looking at what goes to the guest, where
+// it can (4.20 and newer); the filter drops it anyway.
+func ignoreOutgoing(conn *packet.Conn) {
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) })
+	}
+}
+
+// solicitations is the filter: received, untagged, to this device or to a group,
+// IPv6, next header ICMPv6, hop limit 255, type 135.
+func solicitations() []bpf.Instruction {
+	const whole, last = 1 << 16, 12
+	refuse := func(at int) uint8 { return uint8(last - at) } // from the instruction at to the last
+	return []bpf.Instruction{
+		0:  bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
+		1:  bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: refuse(2)},
+		2:  bpf.LoadExtension{Num: bpf.ExtType},
+		3:  bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_HOST, SkipTrue: 1},
+		4:  bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_MULTICAST, SkipTrue: refuse(5)},
+		5:  bpf.LoadAbsolute{Off: 12, Size: 2},
+		6:  bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ETH_P_IPV6, SkipTrue: refuse(7)},
+		7:  bpf.LoadAbsolute{Off: 20, Size: 2}, // next header and hop limit
+		8:  bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMPV6<<8 | 255, SkipTrue: refuse(9)},
+		9:  bpf.LoadAbsolute{Off: 54, Size: 1},
+		10: bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 135, SkipTrue: refuse(11)},
+		11: bpf.RetConstant{Val: whole},
+		12: bpf.RetConstant{Val: 0},
+	}
+}
+
+// Read implements [receive.Conn]. A device that goes down says so once; it may
+// come up again, and if it doesn't its task is ended from outside.
+func (s socket) Read(buf []byte) (int, struct{}, error) {
+	for {
+		n, _, err := s.ReadFrom(buf)
+		if !errors.Is(err, unix.ENETDOWN) {
+			return n, struct{}{}, err
+		}
+	}
+}
+
+// patience is how long a tap whose queue is full may hold up a packet.
+const patience = 100 * time.Millisecond
+
+// send sends a frame with its header.
+func (s socket) send(frame []byte) error {
+	if err := s.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return fmt.Errorf("sending a neighbour advertisement: %w", err)
+	}
+	if _, err := s.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
+		return fmt.Errorf("sending a neighbour advertisement: %w", err)
+	}
+	return nil
+}
