@@ -15,6 +15,8 @@ type replayed struct {
 	Hypervisor    string                  `json:"hypervisor"`
 	Sequence      uint64                  `json:"sequence"` // of the last event that counted; 0: none did
 	Taps          []replayedTap           `json:"taps"`
+	DHCP          []toldDHCP              `json:"dhcp"`
+	IPv6          []toldIPv6              `json:"ipv6"`
 	Announcements []replayedAnnouncement  `json:"announcements"`
 	Problems      []projector.Problem     `json:"problems"`
 	Quarantined   []projector.Quarantined `json:"quarantined"`
@@ -24,6 +26,8 @@ type replayed struct {
 type replayedTap struct {
 	Name       string              `json:"name"`
 	VRF        string              `json:"vrf"`
+	MAC        string              `json:"mac"`     // the guest's
+	Sources    []netip.Prefix      `json:"sources"` // what it may send from
 	Gateways   []netip.Addr        `json:"gateways"`
 	Routes     []replayedRoute     `json:"routes"`
 	Neighbours []replayedNeighbour `json:"neighbours"`
@@ -48,11 +52,17 @@ type replayedAnnouncement struct {
 // describe puts a desired state into the words of the command line.
 func describe(hypervisor string, last uint64, h projector.Host, quarantined []projector.Quarantined) replayed {
 	r := replayed{
-		Hypervisor: hypervisor, Sequence: last, Taps: []replayedTap{}, Announcements: []replayedAnnouncement{},
+		Hypervisor: hypervisor, Sequence: last, Taps: []replayedTap{}, DHCP: []toldDHCP{}, IPv6: []toldIPv6{}, Announcements: []replayedAnnouncement{},
 		Problems: append([]projector.Problem{}, h.Problems...), Quarantined: append([]projector.Quarantined{}, quarantined...),
 	}
 	for _, t := range h.Taps {
 		r.Taps = append(r.Taps, describeTap(t))
+	}
+	for _, s := range h.DHCP {
+		r.DHCP = append(r.DHCP, describeDHCP(s))
+	}
+	for _, s := range h.IPv6 {
+		r.IPv6 = append(r.IPv6, describeIPv6(s))
 	}
 	for _, n := range h.Announcements {
 		r.Announcements = append(r.Announcements, describeAnnouncement(n))
@@ -62,7 +72,7 @@ func describe(hypervisor string, last uint64, h projector.Host, quarantined []pr
 
 func describeTap(t vrf.Tap) replayedTap {
 	d := replayedTap{
-		Name: t.Name, VRF: t.VRF, Gateways: append([]netip.Addr{}, t.Gateways...),
+		Name: t.Name, VRF: t.VRF, MAC: events.MAC{Octets: t.MAC}.String(), Sources: append([]netip.Prefix{}, t.Sources...), Gateways: append([]netip.Addr{}, t.Gateways...),
 		Routes: []replayedRoute{}, Neighbours: []replayedNeighbour{},
 	}
 	for _, r := range t.Routes {
@@ -104,8 +114,9 @@ func (a *app) tellReplay(r replayed) error {
 		count(len(r.Taps), "tap"), count(len(r.Announcements), "announcement"))
 	t := newTable(a.stdout, "TAP", "VRF", "WHAT", "VALUE", "TO")
 	for _, tap := range r.Taps {
-		if len(tap.Gateways)+len(tap.Neighbours)+len(tap.Routes) == 0 {
-			t.row(tap.Name, tap.VRF, "", "", "")
+		t.row(tap.Name, tap.VRF, "guest", tap.MAC, "")
+		for _, p := range tap.Sources {
+			t.row(tap.Name, tap.VRF, "source", p, "")
 		}
 		for _, g := range tap.Gateways {
 			t.row(tap.Name, tap.VRF, "gateway", g, "")
@@ -118,6 +129,9 @@ func (a *app) tellReplay(r replayed) error {
 		}
 	}
 	if err := t.flush(); err != nil {
+		return err
+	}
+	if err := a.tellTold(r); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.stdout)

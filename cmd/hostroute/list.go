@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/events/log"
 	"github.com/hostroute/hostroute/projector"
 )
@@ -15,16 +19,62 @@ func (a *app) networkList() *cobra.Command {
 		if a.json {
 			return writeJSON(a.stdout, networks)
 		}
-		t := newTable(a.stdout, "NETWORK", "VRF", "SUBNETS", "GATEWAYS", "MTU")
+		t := newTable(a.stdout, "NETWORK", "VRF", "SUBNETS", "GATEWAYS", "MTU", "DHCP", "IPV6", "TOLD TO GUESTS")
 		for _, n := range networks {
-			mtu := any("")
-			if n.MTU > 0 {
-				mtu = n.MTU
-			}
-			t.row(n.Network, n.VRF, subnets(n.Subnets), joined(n.Gateways), mtu)
+			t.row(n.Network, n.VRF, subnets(n.Subnets), joined(n.Gateways), orNothing(n.MTU),
+				orDefault(string(n.DHCP.Style), string(events.DHCPClassic)), orDefault(string(n.IPv6), string(events.IPv6SLAAC)), toldToAll(&n.NetworkDefined))
 		}
 		return t.flush()
 	})
+}
+
+// toldToAll words what the guests of a network are told beyond its styles.
+func toldToAll(n *events.NetworkDefined) string {
+	var parts []string
+	add := func(what, value string) {
+		if value != "" {
+			parts = append(parts, what+" "+value)
+		}
+	}
+	add("routes", joined(n.Routes))
+	add("dns", joined(n.DNS))
+	add("ntp", joined(n.NTP))
+	add("domain", n.Domain)
+	add("search", joined(n.Search))
+	if n.DHCP.Lease > 0 {
+		add("lease", inUnits(n.DHCP.Lease))
+	}
+	for _, o := range n.DHCP.Options {
+		add("option", fmt.Sprintf("%d=%s", o.Code, o.Hex))
+	}
+	add("ra", advertised(n.RA))
+	return strings.Join(parts, "; ")
+}
+
+// advertised words what a network says about router advertisements.
+func advertised(ra events.RA) string {
+	var parts []string
+	add := func(what, value string) {
+		if value != "" {
+			parts = append(parts, what+"="+value)
+		}
+	}
+	add("preference", string(ra.Preference))
+	if ra.Lifetime > 0 {
+		add("lifetime", inUnits(ra.Lifetime))
+	}
+	if ra.Interval > 0 {
+		add("interval", inUnits(ra.Interval))
+	}
+	for _, f := range []struct {
+		name  string
+		value *bool
+	}{{"on-link", ra.OnLink}, {"autonomous", ra.Autonomous}, {"managed", ra.Managed}, {"other", ra.Other}} {
+		if f.value != nil {
+			add(f.name, strconv.FormatBool(*f.value))
+		}
+	}
+	return joined(parts)
 }
 
 func (a *app) vmList() *cobra.Command {

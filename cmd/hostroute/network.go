@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -18,9 +19,9 @@ func (a *app) networkCommand() *cobra.Command {
 
 // networkFlags are the settings of a network as they are typed.
 type networkFlags struct {
-	subnets, gateways, dns, ntp, options []string
-	dhcp, ipv6                           string
-	lease                                time.Duration
+	subnets, gateways, dns, ntp, options, routes []string
+	dhcp, ipv6, preference                       string
+	lease, lifetime, interval                    time.Duration
 }
 
 func (a *app) networkDefine() *cobra.Command {
@@ -39,16 +40,56 @@ func (a *app) networkDefine() *cobra.Command {
 	flags.StringVar(&d.VRF, "vrf", "", "the `VRF` of the network, for good")
 	flags.StringArrayVar(&f.subnets, "subnet", nil, "`PREFIX`, or PREFIX,allocation=N where one claim is a whole /N (repeat for more)")
 	flags.StringArrayVar(&f.gateways, "gateway", nil, "`ADDRESS` of the gateway that guests see (repeat for more)")
+	flags.StringArrayVar(&f.routes, "route", nil, "`PREFIX` that guests reach through the gateway (repeat for more); default: everything, 0.0.0.0/0 and ::/0")
 	flags.StringArrayVar(&f.dns, "dns", nil, "`ADDRESS` of a DNS server (repeat for more)")
 	flags.StringArrayVar(&f.ntp, "ntp", nil, "`ADDRESS` of an NTP server (repeat for more)")
 	flags.StringVar(&d.Domain, "domain", "", "domain `NAME` of the guests")
 	flags.StringArrayVar(&d.Search, "search", nil, "search domain `NAME` (repeat for more)")
 	flags.IntVar(&d.MTU, "mtu", 0, "MTU in `BYTES` that guests are told, 576 to 65535")
 	flags.StringVar(&f.dhcp, "dhcp", "", "`STYLE`: classic (the subnet's mask, the default) or host (a /32 and routes)")
-	flags.DurationVar(&f.lease, "lease", 0, "`DURATION` of DHCP leases, 60s to 720h")
+	flags.DurationVar(&f.lease, "lease", 0, "`DURATION` of leases, 60s to 720h (default 1h)")
 	flags.StringArrayVar(&f.options, "dhcp-option", nil, "`CODE=HEX`, a further DHCPv4 option (repeat for more)")
-	flags.StringVar(&f.ipv6, "ipv6", "", "`STYLE`: slaac (a /64 for each guest, the default), shared or dhcp")
+	flags.StringVar(&f.ipv6, "ipv6", "", "`STYLE`: slaac (a /64 for each guest, the default), shared (a subnet that all share) or dhcp (an address by DHCPv6)")
+	f.advertisements(c, &d.RA)
 	return required(c, "vrf", "subnet")
+}
+
+// advertisements adds the flags about router advertisements.
+func (f *networkFlags) advertisements(c *cobra.Command, ra *events.RA) {
+	flags := c.Flags()
+	flags.StringVar(&f.preference, "ra-preference", "", "`PREFERENCE` of the gateway among IPv6 routers: low, medium (the default) or high")
+	flags.DurationVar(&f.lifetime, "ra-lifetime", 0, "`DURATION` for which guests keep it as their IPv6 default router, up to 65535s (default 30m)")
+	flags.DurationVar(&f.interval, "ra-interval", 0, "longest `DURATION` between two router advertisements, 4s to 30m (default 10m)")
+	given(c, &ra.OnLink, "ra-on-link", "guests ask for each other on the link (default: in the style shared)")
+	given(c, &ra.Autonomous, "ra-autonomous", "guests form addresses in a /64 of their own (default: in the style slaac)")
+	given(c, &ra.Managed, "ra-managed", "guests ask DHCPv6 for addresses (default: in the styles shared and dhcp, and with a single address)")
+	given(c, &ra.Other, "ra-other", "guests ask DHCPv6 for DNS and the like (default: true)")
+}
+
+// answerFlag is a flag that is true, false or not given, which is a third thing.
+type answerFlag struct{ to **bool }
+
+func given(c *cobra.Command, to **bool, name, usage string) {
+	c.Flags().VarPF(answerFlag{to}, name, "", usage).NoOptDefVal = "true"
+}
+
+func (f answerFlag) Set(s string) error {
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return errors.New("must be true or false")
+	}
+	*f.to = &b
+	return nil
+}
+
+// Type is what help calls the value; pflag writes the one of a bool without it.
+func (f answerFlag) Type() string { return "bool" }
+
+func (f answerFlag) String() string {
+	if f.to == nil || *f.to == nil {
+		return ""
+	}
+	return strconv.FormatBool(**f.to)
 }
 
 // fill reads what needs reading. Whether it makes sense is for events to say.
@@ -68,12 +109,22 @@ func (f *networkFlags) fill(d *events.NetworkDefined) error {
 		}
 		d.DHCP.Options = append(d.DHCP.Options, events.DHCPOption{Code: n, Hex: value})
 	}
-	if f.lease%time.Second != 0 {
-		return fmt.Errorf("--lease %s: must be whole seconds", f.lease)
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+		to    *int
+	}{{"--lease", f.lease, &d.DHCP.Lease}, {"--ra-lifetime", f.lifetime, &d.RA.Lifetime}, {"--ra-interval", f.interval, &d.RA.Interval}} {
+		if d.value%time.Second != 0 {
+			return fmt.Errorf("%s %s: must be whole seconds", d.flag, d.value)
+		}
+		*d.to = int(d.value / time.Second)
+	}
+	for _, s := range f.routes {
+		d.Routes = append(d.Routes, prefix(s))
 	}
 	d.Gateways, d.DNS, d.NTP = addrs(f.gateways), addrs(f.dns), addrs(f.ntp)
-	d.DHCP.Style, d.DHCP.Lease = events.DHCPStyle(f.dhcp), int(f.lease/time.Second)
-	d.IPv6 = events.IPv6Style(f.ipv6)
+	d.DHCP.Style, d.IPv6 = events.DHCPStyle(f.dhcp), events.IPv6Style(f.ipv6)
+	d.RA.Preference = events.RAPreference(f.preference)
 	return nil
 }
 

@@ -32,6 +32,7 @@ func (a *app) vmCreate() *cobra.Command {
 		})
 	c.Flags().StringVar(&d.Hypervisor, "hypervisor", "", "the `HV` that it runs on")
 	c.Flags().StringArrayVar(&ports, "interface", nil, "`tap=TAP,mac=MAC,network=NAME` (repeat for more)")
+	c.Flags().StringVar(&d.Hostname, "hostname", "", "`NAME` that the guest is told by DHCP; default: its id")
 	return required(c, "hypervisor", "interface")
 }
 
