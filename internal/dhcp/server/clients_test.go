@@ -1,0 +1,298 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hostroute/hostroute/internal/dhcp"
+	"github.com/hostroute/hostroute/internal/testenv"
+)
+
+// client is a DHCP client as guests have it.
+type client struct {
+	program string
+	// args are its arguments; dir outlives the client.
+	args func(testdata, dir string) []string
+	out  string // where in dir is written what the server said
+	keys map[string]string
+	// renew makes it renew; without it the client waits for T1.
+	renew syscall.Signal
+	// reboot makes it ask for the address that it remembers; without it the
+	// client is killed and started again. forgets: it doesn't remember.
+	reboot  func(*guest)
+	forgets bool
+	release func(r *running)
+}
+
+var clients = map[string]client{
+	"udhcpc": {
+		program: "udhcpc", out: "got", renew: syscall.SIGUSR1, forgets: true,
+		args: func(data, dir string) []string {
+			return []string{"-f", "-i", "eth0", "-s", data + "/udhcpc.sh", "-p", dir + "/pid", "-t", "10", "-T", "1",
+				"-O", "staticroutes", "-O", "search", "-O", "mtu", "-O", "ntpsrv", "-x", "0x0c:6775657374", "-V", "evil\nclass"}
+		},
+		release: func(r *running) { r.signal(syscall.SIGUSR2) },
+	},
+	"dhclient": {
+		program: "dhclient", out: "got",
+		args: dhclient("-d"),
+		release: func(r *running) {
+			r.guest.start("dhclient", r.dir, dhclient("-r")).wait()
+		},
+	},
+	"dhcpcd": {
+		program: "dhcpcd", out: "got",
+		args: func(data, dir string) []string {
+			return []string{"-B", "-f", data + "/dhcpcd.conf", "-c", data + "/dhcpcd.sh", "-e", "OUT=" + dir + "/got",
+				"-h", "guest", "-i", "evil\nclass", "eth0"}
+		},
+		release: func(r *running) { r.signal(syscall.SIGALRM) },
+	},
+	"networkd": {
+		program: "/lib/systemd/systemd-networkd", out: "netif/leases/2",
+		args: func(string, string) []string { return nil },
+		keys: map[string]string{
+			"dns": "DNS", "ntp": "NTP", "domain": "DOMAINNAME", "search": "DOMAIN_SEARCH_LIST", "hostname": "HOSTNAME", "mtu": "MTU",
+		},
+		reboot: func(g *guest) {
+			g.site.host.IP("link set " + g.tap.Name + " down")
+			await(g.site.t, "the guest lost its carrier", func() bool {
+				return strings.Contains(g.Run("ip", "link", "show", "eth0"), "NO-CARRIER")
+			})
+			g.site.host.IP("link set "+g.tap.Name+" up", "address replace fe80::1/64 dev "+g.tap.Name+" nodad")
+			g.serve(g.site.services[g.tap]) // as the agent does for a tap that was bounced
+		},
+		release: func(r *running) { r.signal(syscall.SIGTERM) },
+	},
+}
+
+func dhclient(mode string) func(data, dir string) []string {
+	return func(data, dir string) []string {
+		return []string{mode, "-4", "-cf", data + "/dhclient.conf", "-sf", data + "/dhclient.sh", "-lf", dir + "/leases",
+			"-pf", dir + "/pid", "-e", "OUT=" + dir + "/got", "eth0"}
+	}
+}
+
+// running is a client that runs in a guest.
+type running struct {
+	guest *guest
+	cmd   *exec.Cmd
+	dir   string
+	log   string
+	done  chan struct{}
+}
+
+// start runs a client until it ends or the test does.
+func (g *guest) start(program, dir string, args func(testdata, dir string) []string) *running {
+	t := g.site.t
+	t.Helper()
+	data, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.CreateTemp(dir, "log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	r := &running{guest: g, dir: dir, log: log.Name(), done: make(chan struct{})}
+	r.cmd = g.Command("unshare", append([]string{"-m", "-u", "sh", data + "/guest.sh", program}, args(data, dir)...)...)
+	r.cmd.Env = append(os.Environ(), "DIR="+dir, "OUT="+dir+"/got", "SYSTEMD_LOG_LEVEL=debug", "SYSTEMD_LOG_TARGET=console")
+	r.cmd.Stdout, r.cmd.Stderr = log, log
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = r.cmd.Wait()
+		close(r.done)
+	}()
+	t.Cleanup(func() {
+		r.signal(syscall.SIGKILL)
+		r.wait()
+		if t.Failed() {
+			text, _ := os.ReadFile(r.log)
+			t.Logf("%s said:\n%s", program, text[max(0, len(text)-6000):])
+		}
+	})
+	return r
+}
+
+func (r *running) signal(s syscall.Signal) { _ = r.cmd.Process.Signal(s) }
+func (r *running) wait()                   { <-r.done }
+
+// lifetime has a client live through everything that DHCP has, and looks at the
+// server and at the guest's kernel after each step.
+func (c client) lifetime(t *testing.T, service dhcp.Service) {
+	testenv.RequireTool(t, c.program)
+	testenv.RequireTool(t, "nft")
+	service.Lease = 8 * time.Second // T1 after 4 s, T2 after 7 s
+	g := newSite(t, Options{}).plug(service)
+	dir := t.TempDir()
+	r := g.start(c.program, dir, c.args)
+	await(t, "an address", func() bool { return g.status().Counters.Acks > 0 && g.address() == service.Address })
+	c.verify(t, g, dir, service)
+
+	g.forbidUnicast(true)
+	if c.renew != 0 {
+		r.signal(c.renew)
+	}
+	await(t, "rebinding", func() bool { return g.status().LastState == dhcp.Rebinding && g.status().Lease != nil })
+	g.forbidUnicast(false)
+	acks := g.status().Counters.Acks
+	if c.renew != 0 {
+		r.signal(c.renew)
+	}
+	await(t, "renewing", func() bool {
+		s := g.status()
+		return s.LastState == dhcp.Renewing && s.Counters.Acks > acks
+	})
+	c.verify(t, g, dir, service)
+
+	if !c.forgets {
+		r = c.boot(t, g, r)
+		c.verify(t, g, dir, service)
+	}
+	r, service = c.move(t, g, r, service)
+	c.verify(t, g, dir, service)
+
+	c.release(r)
+	await(t, "a release", func() bool { return g.status().Counters.Releases > 0 && g.status().Lease == nil })
+}
+
+// boot boots the guest again; its client asks for the address that it remembers.
+func (c client) boot(t *testing.T, g *guest, r *running) *running {
+	requests := g.status().Counters.Requests
+	if c.reboot != nil {
+		c.reboot(g)
+	} else {
+		r.signal(syscall.SIGKILL)
+		r.wait()
+		g.IP("address flush dev eth0", "link set eth0 down", "link set eth0 up")
+		_ = os.Remove(r.dir + "/pid")
+		r = g.start(c.program, r.dir, c.args)
+	}
+	await(t, "asking for the address that it remembers", func() bool {
+		return g.status().Counters.Requests > requests && g.status().LastState == dhcp.InitReboot
+	})
+	return r
+}
+
+// move gives the guest another address, which it learns by a NAK: when it asks
+// for the old one at its next boot, or to renew it.
+func (c client) move(t *testing.T, g *guest, r *running, service dhcp.Service) (*running, dhcp.Service) {
+	old := service.Address
+	service.Address = netip.AddrFrom4([4]byte{203, 0, 113, 200})
+	if service.Host() {
+		service.Subnet = netip.PrefixFrom(service.Address, 32)
+	}
+	g.serve(service)
+	if c.forgets {
+		r.signal(c.renew)
+	} else {
+		r = c.boot(t, g, r)
+	}
+	await(t, "the new address", func() bool { return g.address() == service.Address })
+	if n := g.status().Counters.Naks; n == 0 {
+		t.Errorf("the guest went from %v to %v without a NAK", old, service.Address)
+	}
+	return r, service
+}
+
+// address is the one that the guest's interface has, if it is one.
+func (g *guest) address() netip.Addr {
+	fields := strings.Fields(g.Run("ip", "-4", "-o", "address", "show", "dev", "eth0"))
+	i := slices.Index(fields, "inet")
+	if i < 0 || slices.Contains(fields[i+1:], "inet") {
+		return netip.Addr{}
+	}
+	p, err := netip.ParsePrefix(fields[i+1])
+	if err != nil {
+		return netip.Addr{}
+	}
+	return p.Addr()
+}
+
+// verify compares the guest with what it should have been told.
+func (c client) verify(t *testing.T, g *guest, dir string, s dhcp.Service) {
+	t.Helper()
+	var wrong []string
+	await(t, "the guest is configured as it is told", func() bool {
+		wrong = c.differences(g, dir, s)
+		return len(wrong) == 0
+	}, func() string { return strings.Join(wrong, "; ") + "\n" + g.Run("ip", "-4", "route") })
+	status := g.status()
+	if status.Hostname != "guest" {
+		t.Errorf("the guest's hostname is told as %q", status.Hostname)
+	}
+}
+
+func (c client) differences(g *guest, dir string, s dhcp.Service) (wrong []string) {
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf(format, args...))
+		}
+	}
+	want := fmt.Sprintf(" inet %s/%d ", s.Address, s.Subnet.Bits())
+	check(strings.Contains(g.Run("ip", "-4", "-o", "address", "show", "dev", "eth0"), want), "the address is not%s", want)
+	routes := g.Run("ip", "-4", "route")
+	route := func(line string) {
+		check(strings.Contains("\n"+routes, "\n"+line+" "), "no route %q", line)
+	}
+	for _, p := range s.Routes {
+		name := p.String()
+		if p.Bits() == 0 {
+			name = "default"
+		}
+		route(fmt.Sprintf("%s via %s dev eth0", name, s.Gateway))
+	}
+	if s.Host() {
+		route(s.Gateway.String() + " dev eth0")
+	}
+	text, _ := os.ReadFile(filepath.Join(dir, c.out))
+	got := map[string]string{}
+	for line := range bytes.Lines(text) {
+		k, v, _ := strings.Cut(strings.TrimSpace(string(line)), "=")
+		got[k] = strings.ReplaceAll(v, ". ", " ")
+	}
+	for key, want := range map[string]string{
+		"dns": words(s.DNS), "ntp": words(s.NTP), "domain": s.Domain, "search": strings.Join(s.Search, " "),
+		"hostname": s.Hostname, "mtu": fmt.Sprint(s.MTU),
+	} {
+		if k, ok := c.keys[key]; ok {
+			key = k
+		}
+		check(strings.TrimSuffix(got[key], ".") == want, "%s is %q, not %q", key, got[key], want)
+	}
+	check(strings.Contains(g.Run("ip", "link", "show", "eth0"), fmt.Sprintf("mtu %d ", s.MTU)), "the MTU is not %d", s.MTU)
+	check(g.reaches(s.Gateway.String()), "the gateway does not answer")
+	check(g.reaches(internet), "the internet does not answer")
+	return wrong
+}
+
+func words(list []netip.Addr) string {
+	var all []string
+	for _, a := range list {
+		all = append(all, a.String())
+	}
+	return strings.Join(all, " ")
+}
+
+func TestRealClientsLiveThroughEverything(t *testing.T) {
+	for name, c := range clients {
+		for style, service := range map[string]dhcp.Service{"classic": classic(7), "host": host(7)} {
+			t.Run(name+"/"+style, func(t *testing.T) {
+				t.Parallel()
+				c.lifetime(t, service)
+			})
+		}
+	}
+}
