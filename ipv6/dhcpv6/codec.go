@@ -1,11 +1,13 @@
 package dhcpv6
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	wire "github.com/insomniacslk/dhcp/dhcpv6"
@@ -18,10 +20,22 @@ import (
 // headerSize is that of a message's type and transaction id (RFC 8415, section 8).
 const headerSize = 4
 
-var errShort = errors.New("shorter than a header")
+var errShort = errors.New("too short")
+
+// Sizes of what stands before the options in an option (RFC 8415, sections 21.4
+// to 21.6, 21.21 and 21.22).
+const (
+	naSize      = 12
+	taSize      = 4
+	pdSize      = 12
+	addressSize = 24
+	prefixSize  = 25
+)
 
 // decode reads what matters of a message. Options that nothing here depends on
-// are not looked into, so that a client which sends a peculiar one is served.
+// are not looked into: a client that sends a peculiar one is served, and what
+// the library does with domain names or with options in options, at the
+// sender's discretion in time, is done for no guest.
 func decode(packet []byte) (ipv6.DHCPMessage, error) {
 	if len(packet) < headerSize {
 		return ipv6.DHCPMessage{}, errShort
@@ -30,87 +44,94 @@ func decode(packet []byte) (ipv6.DHCPMessage, error) {
 	if m.Kind == ipv6.DHCPRelayForward || m.Kind == ipv6.DHCPRelayReply {
 		return m, nil // another header follows, and nobody wants to know
 	}
-	var options wire.Options
-	if err := options.FromBytesWithParser(packet[headerSize:], parse); err != nil {
+	err := eachOption(packet[headerSize:], func(code wire.OptionCode, data []byte) error { return take(&m, code, data) })
+	if err != nil {
 		return m, fmt.Errorf("reading the options of a %s: %w", m.Kind, err)
-	}
-	for _, o := range options {
-		take(&m, o)
 	}
 	return m, nil
 }
 
-// parse leaves identifiers as they came: they are compared and told back by
-// their bytes (RFC 8415, section 11).
-func parse(code wire.OptionCode, data []byte) (wire.Option, error) {
-	switch code {
-	case wire.OptionIANA, wire.OptionIATA, wire.OptionIAPD, wire.OptionORO:
-		return wire.ParseOption(code, data)
-	}
-	o := &wire.OptionGeneric{OptionCode: code}
-	return o, o.FromBytes(data)
+// eachOption walks over options by the library's parser. What is handed out is
+// valid only during the call.
+func eachOption(data []byte, do func(wire.OptionCode, []byte) error) error {
+	var options wire.Options
+	return options.FromBytesWithParser(data, func(code wire.OptionCode, data []byte) (wire.Option, error) {
+		return nil, do(code, data)
+	})
 }
 
-// take adds one option to a message. Of an identifier that comes twice the
-// first counts.
-func take(m *ipv6.DHCPMessage, o wire.Option) {
-	switch o := o.(type) {
-	case *wire.OptIANA:
-		m.IAs = append(m.IAs, ipv6.IA{Kind: ipv6.IANA, ID: o.IaId, Leased: addresses(o.Options)})
-	case *wire.OptIATA:
-		m.IAs = append(m.IAs, ipv6.IA{Kind: ipv6.IATA, ID: o.IaId, Leased: addresses(o.Options)})
-	case *wire.OptIAPD:
-		m.IAs = append(m.IAs, ipv6.IA{Kind: ipv6.IAPD, ID: o.IaId, Leased: prefixes(o.Options)})
-	case *wire.OptionGeneric:
-		switch {
-		case o.OptionCode == wire.OptionClientID && m.Client == nil:
-			m.Client = o.OptionData
-		case o.OptionCode == wire.OptionServerID && m.Server == nil:
-			m.Server = o.OptionData
-		case o.OptionCode == wire.OptionRapidCommit:
-			m.Rapid = true
+// take adds one option to a message. Identifiers are compared and told back by
+// their bytes (RFC 8415, section 11); of one that comes twice the first counts.
+func take(m *ipv6.DHCPMessage, code wire.OptionCode, data []byte) error {
+	switch code {
+	case wire.OptionClientID:
+		if m.Client == nil {
+			m.Client = bytes.Clone(data)
 		}
-	case interface{ Contains(wire.OptionCode) bool }: // the option request
-		for _, code := range askable() {
-			if o.Contains(wire.OptionCode(code)) {
+	case wire.OptionServerID:
+		if m.Server == nil {
+			m.Server = bytes.Clone(data)
+		}
+	case wire.OptionRapidCommit:
+		m.Rapid = true
+	case wire.OptionORO:
+		return takeWanted(m, data)
+	case wire.OptionIANA:
+		return takeIA(m, ipv6.IANA, naSize, data)
+	case wire.OptionIATA:
+		return takeIA(m, ipv6.IATA, taSize, data)
+	case wire.OptionIAPD:
+		return takeIA(m, ipv6.IAPD, pdSize, data)
+	}
+	return nil
+}
+
+// takeWanted adds what can be told; asking for the same twice is asking once.
+func takeWanted(m *ipv6.DHCPMessage, data []byte) error {
+	if len(data)%2 != 0 {
+		return errShort
+	}
+	for ; len(data) > 0; data = data[2:] {
+		switch code := ipv6.DHCPOption(binary.BigEndian.Uint16(data)); code {
+		case ipv6.DHCPOptionDNS, ipv6.DHCPOptionSearch, ipv6.DHCPOptionRefresh,
+			ipv6.DHCPOptionNTP, ipv6.DHCPOptionSolicitMax, ipv6.DHCPOptionInformationMax:
+			if !slices.Contains(m.Wanted, code) {
 				m.Wanted = append(m.Wanted, code)
 			}
 		}
 	}
+	return nil
 }
 
-// askable are the options that are told on request; asking for the same twice
-// is asking once.
-func askable() []ipv6.DHCPOption {
-	return []ipv6.DHCPOption{ipv6.DHCPOptionDNS, ipv6.DHCPOptionSearch, ipv6.DHCPOptionRefresh,
-		ipv6.DHCPOptionNTP, ipv6.DHCPOptionSolicitMax, ipv6.DHCPOptionInformationMax}
-}
-
-func addresses(options wire.IdentityOptions) []ipv6.Leased {
-	var out []ipv6.Leased
-	for _, a := range options.Addresses() {
-		var p netip.Prefix
-		if addr, ok := netip.AddrFromSlice(a.IPv6Addr); ok {
-			p = netip.PrefixFrom(addr, addr.BitLen())
-		}
-		out = append(out, ipv6.Leased{Prefix: p, Preferred: a.PreferredLifetime, Valid: a.ValidLifetime})
+func takeIA(m *ipv6.DHCPMessage, kind ipv6.IAKind, size int, data []byte) error {
+	if len(data) < size {
+		return errShort
 	}
-	return out
-}
-
-func prefixes(options wire.PDOptions) []ipv6.Leased {
-	var out []ipv6.Leased
-	for _, x := range options.Prefixes() {
-		var p netip.Prefix
-		if x.Prefix != nil && x.Prefix.Mask != nil { // no mask: longer than 128 bits
-			if addr, ok := netip.AddrFromSlice(x.Prefix.IP); ok {
-				bits, _ := x.Prefix.Mask.Size()
-				p = netip.PrefixFrom(addr, bits)
+	ia := ipv6.IA{Kind: kind, ID: [4]byte(data)}
+	err := eachOption(data[size:], func(code wire.OptionCode, data []byte) error {
+		switch {
+		case code == wire.OptionIAAddr && kind != ipv6.IAPD:
+			if len(data) < addressSize {
+				return errShort
 			}
+			addr := netip.AddrFrom16([16]byte(data))
+			ia.Leased = append(ia.Leased, ipv6.Leased{Prefix: netip.PrefixFrom(addr, addr.BitLen()),
+				Preferred: seconds(data[16:]), Valid: seconds(data[20:])})
+		case code == wire.OptionIAPrefix && kind == ipv6.IAPD:
+			if len(data) < prefixSize {
+				return errShort
+			}
+			prefix := netip.PrefixFrom(netip.AddrFrom16([16]byte(data[9:])), int(data[8])) // not valid beyond 128 bits
+			ia.Leased = append(ia.Leased, ipv6.Leased{Prefix: prefix, Preferred: seconds(data), Valid: seconds(data[4:])})
 		}
-		out = append(out, ipv6.Leased{Prefix: p, Preferred: x.PreferredLifetime, Valid: x.ValidLifetime})
-	}
-	return out
+		return nil
+	})
+	m.IAs = append(m.IAs, ia)
+	return err
+}
+
+func seconds(data []byte) time.Duration {
+	return time.Duration(binary.BigEndian.Uint32(data)) * time.Second
 }
 
 // encode writes an answer.
@@ -159,8 +180,8 @@ func addConfiguration(m *wire.Message, a ipv6.DHCPAnswer) {
 
 func addDuration(m *wire.Message, code wire.OptionCode, d time.Duration) {
 	if d > 0 {
-		seconds := binary.BigEndian.AppendUint32(nil, uint32(d/time.Second))
-		m.AddOption(&wire.OptionGeneric{OptionCode: code, OptionData: seconds})
+		data := binary.BigEndian.AppendUint32(nil, uint32(d/time.Second))
+		m.AddOption(&wire.OptionGeneric{OptionCode: code, OptionData: data})
 	}
 }
 
