@@ -11,6 +11,7 @@ type Actual struct {
 	Routes     []InstalledRoute // of our protocol and not learned, in the tables of the desired VRFs
 	Rules      []Rule
 	Neighbours []InstalledNeighbour // permanent ones
+	Filter     InstalledFilter
 	// Sysctls has the value of every desired sysctl that this kernel knows, by
 	// its path below /proc/sys/net. What is missing here can't be set.
 	Sysctls map[string]string

@@ -107,7 +107,6 @@ func (o SetUp) needs() []string           { return nil }
 func (o SetDown) needs() []string         { return nil }
 func (o SetMAC) needs() []string          { return nil }
 func (o SetGroup) needs() []string        { return nil }
-func (o SetSysctl) needs() []string       { return nil }
 func (o AddRule) needs() []string         { return nil }
 func (o DeleteRule) needs() []string      { return nil }
 func (o AddAddress) needs() []string      { return nil }
@@ -116,6 +115,14 @@ func (o AddRoute) needs() []string        { return []string{o.VRF} }
 func (o DeleteRoute) needs() []string     { return nil }
 func (o SetNeighbour) needs() []string    { return nil }
 func (o DeleteNeighbour) needs() []string { return nil }
+
+// Forwarding is not switched on while a guest's packets could pass unfiltered.
+func (o SetSysctl) needs() []string {
+	if o.Link == "" {
+		return []string{filterSubject}
+	}
+	return nil
+}
 
 func (o SetMaster) needs() []string {
 	if o.Master == "" {

@@ -75,6 +75,8 @@ func Plan(desired Host, actual Actual, o Options) Result {
 	if o.Sweep {
 		p.sweep()
 	}
+	first, last := p.filter(desired)
+	p.result.Ops = slices.Concat(first, p.result.Ops, last)
 	return p.result
 }
 

@@ -79,7 +79,7 @@ func (p *planner) sweep() {
 		if p.managed[l.Name] || !p.covers(l.Name) {
 			continue
 		}
-		if l.Group == TapGroup {
+		if l.Group == TapGroup || p.filteredTap(l) {
 			p.release(l)
 			continue
 		}
@@ -89,6 +89,12 @@ func (p *planner) sweep() {
 			}
 		}
 	}
+}
+
+// filteredTap: the filter knows the link as a tap, though somebody took it out
+// of the group of the taps. A tap that was named and never was there is none.
+func (p *planner) filteredTap(l Link) bool {
+	return slices.ContainsFunc(p.actual.Filter.Elements[l.Name], isTap) && !p.hostOwned(l.Name)
 }
 
 // untouchable: the route is in a table whose VRF contradicts the kernel, so
@@ -106,6 +112,9 @@ func (p *planner) untouchable(r InstalledRoute) bool {
 // leaves its VRF, or its guest would stand in the host's own network; and it
 // stays in the group of the taps, where the filter drops what it sends.
 func (p *planner) release(l Link) {
+	if l.Group != TapGroup {
+		p.add(SetGroup{l.Name, TapGroup})
+	}
 	for _, n := range p.neighbours[l.Name] {
 		p.add(DeleteNeighbour{l.Name, n.Address})
 	}

@@ -37,6 +37,11 @@ func Run(ctx context.Context, ops []Op, do func(Op) error) error {
 			errs = append(errs, &OpError{op, err})
 			if op.blocks() {
 				failed[op.subject()] = true
+				if f, ok := op.(interface{ waiting() []string }); ok {
+					for _, link := range f.waiting() {
+						failed[link] = true
+					}
+				}
 			}
 		}
 	}

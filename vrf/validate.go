@@ -30,6 +30,14 @@ func (h Host) Validate() error {
 			}
 		}
 	}
+	for _, p := range h.TapPatterns {
+		errs = append(errs, validPattern(p))
+	}
+	for _, i := range h.Interconnects {
+		if !i.IsValid() || i.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("interconnect %s is not a prefix", i))
+		}
+	}
 	for _, t := range h.Taps {
 		errs = append(errs, validName("tap", t.Name), knownVRF(vrfs, "tap "+t.Name, t.VRF), t.validate())
 	}
@@ -38,6 +46,11 @@ func (h Host) Validate() error {
 
 func (t Tap) validate() error {
 	var errs []error
+	for _, s := range t.Sources {
+		if !s.IsValid() || s != s.Masked() || s.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("tap %s: source %s is not a prefix without host bits", t.Name, s))
+		}
+	}
 	for _, g := range t.Gateways {
 		if !g.IsValid() || g.Is4In6() || g.Zone() != "" {
 			errs = append(errs, fmt.Errorf("tap %s: gateway %s is not an address", t.Name, g))
@@ -65,6 +78,18 @@ func validName(kind, name string) error {
 		return fmt.Errorf("%s %q: not an interface name: 1-15 characters, no slash, colon or space", kind, name)
 	case name == "all" || name == "default" || name == "lo":
 		return fmt.Errorf("%s %q: the kernel uses that name for something else", kind, name)
+	}
+	return nil
+}
+
+// validPattern: a name of an interface, or the beginning of one and a star.
+func validPattern(pattern string) error {
+	stem, open := strings.CutSuffix(pattern, "*")
+	if open && stem == "" {
+		return fmt.Errorf("tap pattern %q: it matches every interface of the host: name at least the first letter", pattern)
+	}
+	if strings.ContainsAny(stem, "/ \t\n:*") || stem == "" || len(stem) > 15 {
+		return fmt.Errorf("tap pattern %q: not the beginning of an interface name and a star", pattern)
 	}
 	return nil
 }

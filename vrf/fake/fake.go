@@ -26,6 +26,8 @@ type Kernel struct {
 	NoVRF bool
 	// NoObjects: there are no next-hop objects.
 	NoObjects bool
+	// NoFilter: there is no nf_tables.
+	NoFilter bool
 	// NoAddressProtocols: addresses keep no protocol, as before Linux 5.18.
 	NoAddressProtocols bool
 	// Fault, if set, is asked before every operation of a plan.
@@ -43,6 +45,7 @@ type Kernel struct {
 	sysctls    map[string]string
 	hops       map[uint32]vrf.NextHopObject
 	writes     int
+	filter     *filter
 }
 
 type link struct {
@@ -91,7 +94,7 @@ func (k *Kernel) Read(_ context.Context, desired vrf.Host) (vrf.Actual, error) {
 	defer k.mu.Unlock()
 	a := vrf.Actual{
 		Addresses: slices.Clone(k.addresses), Rules: slices.Clone(k.rules),
-		AddressProtocols: !k.NoAddressProtocols, Sysctls: map[string]string{},
+		AddressProtocols: !k.NoAddressProtocols, Sysctls: map[string]string{}, Filter: k.readFilter(desired),
 	}
 	for _, l := range k.links {
 		l.Running = l.Up && l.carrier
@@ -150,6 +153,10 @@ func (k *Kernel) do(op vrf.Op) error {
 		}
 	case vrf.DeleteRule:
 		k.rules = slices.DeleteFunc(k.rules, func(r vrf.Rule) bool { r.Protocol = o.Rule.Protocol; return r == o.Rule })
+	case vrf.BuildFilter:
+		return k.buildFilter(o)
+	case vrf.ChangeFilter:
+		return k.changeFilter(o)
 	case vrf.AddRoute:
 		return k.addRoute(o)
 	case vrf.DeleteRoute:

@@ -24,9 +24,9 @@ func (k *Kernel) Execute(ctx context.Context, ops []vrf.Op) error {
 	if err := k.open(); err != nil {
 		return err
 	}
-	e := executor{Kernel: k, ports: map[string]int{}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	e := executor{Kernel: k, ctx: ctx, ports: map[string]int{}}
 	var denied error
 	err := vrf.Run(ctx, ops, func(op vrf.Op) error {
 		err := e.do(op)
@@ -48,6 +48,7 @@ func (k *Kernel) Execute(ctx context.Context, ops []vrf.Op) error {
 // executor is one execution. It remembers the indexes of links.
 type executor struct {
 	*Kernel
+	ctx   context.Context
 	ports map[string]int
 }
 
@@ -59,6 +60,10 @@ func (e *executor) do(op vrf.Op) error {
 		return ignore(e.handle.LinkAdd(link), unix.EEXIST)
 	case vrf.SetSysctl:
 		return writeSysctl(e.ns, o.Name, o.Value)
+	case vrf.BuildFilter:
+		return e.buildFilter(o)
+	case vrf.ChangeFilter:
+		return e.changeFilter(e.ctx, o)
 	case vrf.AddRule:
 		e.socket.reset()
 		e.socket.rule(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, o.Rule)

@@ -38,6 +38,7 @@ type Kernel struct {
 	// Apply the walk through tables with millions of learned ones.
 	routes    map[routeID]vrf.InstalledRoute
 	protocols bool // addresses carry their protocol
+	filter    filterState
 }
 
 // New is inert: sockets are opened by the first use, and Close closes them.
@@ -74,6 +75,10 @@ func (k *Kernel) open() error {
 func (k *Kernel) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if n := k.filter.socket; n != nil {
+		defer n.close()
+		k.filter = filterState{}
+	}
 	if k.socket == nil {
 		return nil
 	}
@@ -91,7 +96,8 @@ func (k *Kernel) Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vr
 	var err error
 	if o.Links != nil && k.hasRead() {
 		actual, err = k.readLinks(ctx, desired, o.Links)
-	} else {
+	}
+	if err == nil && !actual.Filter.Whole { // made anew, it needs to know every link
 		o.Links = nil
 		actual, err = k.Read(ctx, desired)
 	}

@@ -73,6 +73,9 @@ func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links []string
 			return actual, err
 		}
 	}
+	if err := r.filtered(ctx, desired); err != nil {
+		return actual, err
+	}
 	for _, route := range k.routes {
 		actual.Routes = append(actual.Routes, route)
 	}

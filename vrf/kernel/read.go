@@ -26,7 +26,7 @@ func (k *Kernel) Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error)
 		return actual, err
 	}
 	r := reader{Kernel: k, actual: &actual, names: map[int]string{}}
-	steps := []func(context.Context, vrf.Host) error{r.links, r.addresses, r.neighbours, r.rules, r.routes}
+	steps := []func(context.Context, vrf.Host) error{r.links, r.addresses, r.neighbours, r.rules, r.routes, r.filtered}
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
 			return actual, err
@@ -41,6 +41,11 @@ func (k *Kernel) Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error)
 		k.remember(actual.Routes)
 	}
 	return actual, err
+}
+
+func (r *reader) filtered(ctx context.Context, desired vrf.Host) (err error) {
+	r.actual.Filter, err = r.readFilter(ctx, desired)
+	return err
 }
 
 // reader fills an Actual.
