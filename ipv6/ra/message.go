@@ -1,8 +1,10 @@
 package ra
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/mdlayher/ndp"
@@ -19,6 +21,9 @@ func messages(a ipv6.Advertisement) ([][]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("writing a router advertisement: %w", err)
 		}
+		runs(part.Search, len(part.Search), func(names []string, lifetime time.Duration) {
+			b = appendSearch(b, names, lifetime)
+		})
 		out = append(out, b)
 	}
 	return out, nil
@@ -52,26 +57,44 @@ func message(a ipv6.Advertisement) *ndp.RouterAdvertisement {
 			Preference: preference(a.Preference), RouteLifetime: r.Lifetime,
 		})
 	}
-	return withNames(m, a)
-}
-
-// withNames adds resolvers and domains, those of one lifetime in one option.
-func withNames(m *ndp.RouterAdvertisement, a ipv6.Advertisement) *ndp.RouterAdvertisement {
-	runs(a.DNS, func(servers []netip.Addr, lifetime time.Duration) {
+	runs(a.DNS, resolversPerOption, func(servers []netip.Addr, lifetime time.Duration) {
 		m.Options = append(m.Options, &ndp.RecursiveDNSServer{Lifetime: lifetime, Servers: servers})
-	})
-	runs(a.Search, func(names []string, lifetime time.Duration) {
-		m.Options = append(m.Options, &ndp.DNSSearchList{Lifetime: lifetime, DomainNames: names})
 	})
 	return m
 }
 
-// runs calls add for every run of neighbours that have the same lifetime.
-func runs[T comparable](all []ipv6.Lasting[T], add func([]T, time.Duration)) {
+// resolversPerOption is how many the library can write: it counts the bytes of
+// an option in a byte, which is why it can't write a search list of any length
+// either.
+const resolversPerOption = 15
+
+// appendSearch adds a DNS search list option (RFC 8106, section 5.2). That the
+// names are valid and fit is checked already.
+func appendSearch(b []byte, names []string, lifetime time.Duration) []byte {
+	const searchList = 31
+	start := len(b)
+	b = append(b, searchList, 0, 0, 0)
+	b = binary.BigEndian.AppendUint32(b, uint32(lifetime/time.Second))
+	for _, name := range names {
+		for label := range strings.SplitSeq(name, ".") {
+			b = append(append(b, byte(len(label))), label...)
+		}
+		b = append(b, 0)
+	}
+	for (len(b)-start)%8 != 0 {
+		b = append(b, 0)
+	}
+	b[start+1] = byte((len(b) - start) / 8)
+	return b
+}
+
+// runs calls add for every run of neighbours that have the same lifetime, with
+// so many of them at most.
+func runs[T comparable](all []ipv6.Lasting[T], most int, add func([]T, time.Duration)) {
 	for len(all) > 0 {
 		var values []T
 		lifetime := all[0].Lifetime
-		for len(all) > 0 && all[0].Lifetime == lifetime {
+		for len(all) > 0 && len(values) < most && all[0].Lifetime == lifetime {
 			values, all = append(values, all[0].Value), all[1:]
 		}
 		add(values, lifetime)

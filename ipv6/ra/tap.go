@@ -15,6 +15,13 @@ import (
 	"github.com/hostroute/hostroute/ipv6"
 )
 
+// wire is the way to the guest.
+type wire interface {
+	send(a ipv6.Advertisement, to netip.Addr) error
+}
+
+var _ wire = (*socket)(nil)
+
 // tap is the task of one tap.
 type tap struct {
 	port fleet.Port
@@ -95,7 +102,7 @@ func (t *tap) end() ipv6.Advertisement {
 }
 
 // advertise sends what is due until its context ends.
-func (t *tap) advertise(ctx context.Context, conn *socket) {
+func (t *tap) advertise(ctx context.Context, conn wire) {
 	for {
 		wait := ipv6.MinDelayBetweenRAs
 		receive.Guard(&t.received, t.log, func() { wait = t.multicast(conn) })
@@ -113,7 +120,7 @@ func (t *tap) advertise(ctx context.Context, conn *socket) {
 
 // multicast sends an advertisement to the guest if one is due, and returns how
 // long it is until the next.
-func (t *tap) multicast(conn *socket) time.Duration {
+func (t *tap) multicast(conn wire) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
@@ -129,7 +136,7 @@ func (t *tap) multicast(conn *socket) time.Duration {
 }
 
 // answer handles a packet of the guest.
-func (t *tap) answer(conn *socket, packet []byte, from sender) {
+func (t *tap) answer(conn wire, packet []byte, from sender) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
@@ -148,7 +155,7 @@ func (t *tap) answer(conn *socket, packet []byte, from sender) {
 
 // send sends the advertisement of the moment and tells whether it could. The
 // lock is held.
-func (t *tap) send(conn *socket, to netip.Addr, now time.Time) bool {
+func (t *tap) send(conn wire, to netip.Addr, now time.Time) bool {
 	if err := conn.send(t.schedule.Advertisement(), to); err != nil {
 		t.status.Failed++
 		if t.said != err.Error() {
