@@ -21,16 +21,14 @@ import (
 type client struct {
 	program string
 	// args are its arguments; dir outlives the client.
-	args func(testdata, dir string) []string
-	out  string // where in dir is written what the server said
-	keys map[string]string
-	// renew makes it renew; without it the client waits for T1.
-	renew syscall.Signal
-	// reboot makes it ask for the address that it remembers; without it the
-	// client is killed and started again. forgets: it doesn't remember.
-	reboot  func(*guest)
-	forgets bool
-	release func(r *running)
+	args  func(testdata, dir string) []string
+	out   string // where in dir is written what the server said
+	keys  map[string]string
+	renew syscall.Signal // makes it renew at once; 0: it waits for T1
+	// A client remembers its address over a boot, or only over a loss of the
+	// carrier (bounce), or it forgets.
+	bounce, forgets bool
+	release         func(r *running)
 }
 
 var clients = map[string]client{
@@ -63,14 +61,7 @@ var clients = map[string]client{
 		keys: map[string]string{
 			"dns": "DNS", "ntp": "NTP", "domain": "DOMAINNAME", "search": "DOMAIN_SEARCH_LIST", "hostname": "HOSTNAME", "mtu": "MTU",
 		},
-		reboot: func(g *guest) {
-			g.site.host.IP("link set " + g.tap.Name + " down")
-			await(g.site.t, "the guest lost its carrier", func() bool {
-				return strings.Contains(g.Run("ip", "link", "show", "eth0"), "NO-CARRIER")
-			})
-			g.site.host.IP("link set "+g.tap.Name+" up", "address replace fe80::1/64 dev "+g.tap.Name+" nodad")
-			g.serve(g.site.services[g.tap]) // as the agent does for a tap that was bounced
-		},
+		bounce:  true,
 		release: func(r *running) { r.signal(syscall.SIGTERM) },
 	},
 }
@@ -120,7 +111,7 @@ func (g *guest) start(program, dir string, args func(testdata, dir string) []str
 		r.wait()
 		if t.Failed() {
 			text, _ := os.ReadFile(r.log)
-			t.Logf("%s said:\n%s", program, text[max(0, len(text)-6000):])
+			t.Logf("%s said:\n%s", program, text)
 		}
 	})
 	return r
@@ -129,82 +120,92 @@ func (g *guest) start(program, dir string, args func(testdata, dir string) []str
 func (r *running) signal(s syscall.Signal) { _ = r.cmd.Process.Signal(s) }
 func (r *running) wait()                   { <-r.done }
 
+// short is a lease of which the client renews after 4 s, rebinds after 7 s.
+const short = 8 * time.Second
+
 // lifetime has a client live through everything that DHCP has, and looks at the
 // server and at the guest's kernel after each step.
 func (c client) lifetime(t *testing.T, service dhcp.Service) {
 	testenv.RequireTool(t, c.program)
 	testenv.RequireTool(t, "nft")
-	service.Lease = 8 * time.Second // T1 after 4 s, T2 after 7 s
 	g := newSite(t, Options{}).plug(service)
 	dir := t.TempDir()
 	r := g.start(c.program, dir, c.args)
 	await(t, "an address", func() bool { return g.status().Counters.Acks > 0 && g.address() == service.Address })
 	c.verify(t, g, dir, service)
 
+	if !c.forgets {
+		service.Lease = short
+		g.serve(service)
+		r = c.boot(g, r)
+		await(t, "asking for the address that it remembers", func() bool { return g.status().LastState == dhcp.InitReboot })
+		c.verify(t, g, dir, service)
+	}
+
 	g.forbidUnicast(true)
-	if c.renew != 0 {
-		r.signal(c.renew)
-	}
-	await(t, "rebinding", func() bool { return g.status().LastState == dhcp.Rebinding && g.status().Lease != nil })
+	c.hurry(r)
+	await(t, "rebinding", func() bool { return g.status().LastState == dhcp.Rebinding })
 	g.forbidUnicast(false)
+	await(t, "the client has the answer", func() bool {
+		_, err := os.Stat(filepath.Join(dir, c.out))
+		return err == nil
+	})
 	acks := g.status().Counters.Acks
-	if c.renew != 0 {
-		r.signal(c.renew)
-	}
+	c.hurry(r)
 	await(t, "renewing", func() bool {
 		s := g.status()
 		return s.LastState == dhcp.Renewing && s.Counters.Acks > acks
 	})
 	c.verify(t, g, dir, service)
 
-	if !c.forgets {
-		r = c.boot(t, g, r)
-		c.verify(t, g, dir, service)
-	}
-	r, service = c.move(t, g, r, service)
+	service = moved(service)
+	g.serve(service)
+	c.hurry(r)
+	await(t, "a NAK", func() bool { return g.status().Counters.Naks > 0 })
 	c.verify(t, g, dir, service)
 
 	c.release(r)
 	await(t, "a release", func() bool { return g.status().Counters.Releases > 0 && g.status().Lease == nil })
 }
 
-// boot boots the guest again; its client asks for the address that it remembers.
-func (c client) boot(t *testing.T, g *guest, r *running) *running {
-	requests := g.status().Counters.Requests
-	if c.reboot != nil {
-		c.reboot(g)
-	} else {
-		r.signal(syscall.SIGKILL)
-		r.wait()
-		g.IP("address flush dev eth0", "link set eth0 down", "link set eth0 up")
-		_ = os.Remove(r.dir + "/pid")
-		r = g.start(c.program, r.dir, c.args)
+// hurry has a client renew that can be told to. When it has the answer, it
+// writes again what it is told; before, it would not listen.
+func (c client) hurry(r *running) {
+	if c.renew != 0 {
+		_ = os.Remove(filepath.Join(r.dir, c.out))
+		r.signal(c.renew)
 	}
-	await(t, "asking for the address that it remembers", func() bool {
-		return g.status().Counters.Requests > requests && g.status().LastState == dhcp.InitReboot
-	})
-	return r
 }
 
-// move gives the guest another address, which it learns by a NAK: when it asks
-// for the old one at its next boot, or to renew it.
-func (c client) move(t *testing.T, g *guest, r *running, service dhcp.Service) (*running, dhcp.Service) {
-	old := service.Address
-	service.Address = netip.AddrFrom4([4]byte{203, 0, 113, 200})
-	if service.Host() {
-		service.Subnet = netip.PrefixFrom(service.Address, 32)
+// boot boots the guest again.
+func (c client) boot(g *guest, r *running) *running {
+	if c.bounce {
+		g.bounce()
+		return r
 	}
-	g.serve(service)
-	if c.forgets {
-		r.signal(c.renew)
-	} else {
-		r = c.boot(t, g, r)
+	r.signal(syscall.SIGKILL)
+	r.wait()
+	g.IP("address flush dev eth0", "link set eth0 down", "link set eth0 up")
+	_ = os.Remove(r.dir + "/pid")
+	return g.start(c.program, r.dir, c.args)
+}
+
+// bounce takes the guest's carrier until it has given up its address. Then the
+// agent sets up the tap again, as for every tap that was bounced.
+func (g *guest) bounce() {
+	g.site.host.IP("link set " + g.tap.Name + " down")
+	await(g.site.t, "the guest lost its address with its carrier", func() bool { return !g.address().IsValid() })
+	g.site.host.IP("link set "+g.tap.Name+" up", "address replace fe80::1/64 dev "+g.tap.Name+" nodad")
+	g.serve(g.site.services[g.tap])
+}
+
+// moved is the service after its guest was given another address.
+func moved(s dhcp.Service) dhcp.Service {
+	s.Address, s.Lease = netip.AddrFrom4([4]byte{203, 0, 113, 200}), time.Hour
+	if s.Host() {
+		s.Subnet = netip.PrefixFrom(s.Address, 32)
 	}
-	await(t, "the new address", func() bool { return g.address() == service.Address })
-	if n := g.status().Counters.Naks; n == 0 {
-		t.Errorf("the guest went from %v to %v without a NAK", old, service.Address)
-	}
-	return r, service
+	return s
 }
 
 // address is the one that the guest's interface has, if it is one.
