@@ -1,0 +1,244 @@
+package frames
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hostroute/hostroute/internal/testenv"
+	"github.com/hostroute/hostroute/vrf"
+	"github.com/hostroute/hostroute/vrf/kernel"
+)
+
+func ip(s string) netip.Addr       { return netip.MustParseAddr(s) }
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+// guest is who is behind a tap, according to the log.
+type guest struct {
+	tap       string
+	mac       [6]byte
+	v4, v6    netip.Addr
+	linkLocal netip.Addr
+	routed    netip.Prefix // a /64 of its own, or invalid
+}
+
+var (
+	one = guest{"tap1", [6]byte{2, 0, 0, 0, 0, 1}, ip("203.0.113.1"), ip("2001:db8:cb00:7100::101"), ip("fe80::ff:fe00:1"), prefix("2001:db8:cb00:7101::/64")}
+	two = guest{"tap2", [6]byte{2, 0, 0, 0, 0, 2}, ip("203.0.113.2"), ip("2001:db8:cb00:7100::102"), ip("fe80::ff:fe00:2"), netip.Prefix{}}
+	// three lives in the private VRF.
+	three = guest{"tap3", [6]byte{2, 0, 0, 0, 0, 3}, ip("192.0.2.3"), ip("2001:db8:0:66::3"), ip("fe80::ff:fe00:3"), netip.Prefix{}}
+)
+
+// Addresses of the hypervisor and around it.
+var (
+	gateway4    = ip("203.0.113.254")
+	gatewayLL4  = ip("169.254.0.1")
+	gateway6    = ip("2001:db8:cb00:7100::1")
+	gatewayLL6  = ip("fe80::1")
+	gatewayPriv = ip("192.0.2.126")
+	uplink4     = ip("100.64.0.2")
+	uplink6     = ip("2001:db8:ffff:a::2")
+	edge4       = ip("100.64.0.1")
+	edge6       = ip("2001:db8:ffff:a::1")
+	uplinkPriv4 = ip("100.65.0.2")
+	uplinkPriv6 = ip("2001:db8:ffff:b::2")
+	management4 = ip("192.0.2.130")
+	management6 = ip("2001:db8:ffff:c::2")
+	internet4   = ip("198.51.100.1")
+	internet6   = ip("2001:db8:ffff::1")
+	edgeMAC     = [6]byte{2, 0, 0, 0, 0xed, 1}
+	uplinkMAC   = [6]byte{2, 0, 0, 0, 0xed, 2}
+)
+
+// owns tells what is the guest's by the log.
+func (g guest) owns(a netip.Addr) bool {
+	return a == g.v4 || a == g.v6 || a == g.linkLocal || g.routed.IsValid() && g.routed.Contains(a)
+}
+
+func (g guest) desired(vrfName string, gateways ...netip.Addr) vrf.Tap {
+	t := vrf.Tap{Name: g.tap, VRF: vrfName, Gateways: gateways, MAC: g.mac}
+	for _, a := range []netip.Addr{g.v4, g.v6} {
+		p := netip.PrefixFrom(a, a.BitLen())
+		t.Sources = append(t.Sources, p)
+		t.Routes = append(t.Routes, vrf.Route{Prefix: p})
+		t.Neighbours = append(t.Neighbours, vrf.Neighbour{Address: a, MAC: g.mac})
+	}
+	t.Neighbours = append(t.Neighbours, vrf.Neighbour{Address: g.linkLocal, MAC: g.mac})
+	if g.routed.IsValid() {
+		t.Sources = append(t.Sources, g.routed)
+		t.Routes = append(t.Routes, vrf.Route{Prefix: g.routed, Via: g.linkLocal})
+	}
+	return t
+}
+
+// theHost is what the projection of the log would make of it.
+func theHost(devices bool) vrf.Host {
+	return vrf.Host{
+		VRFs: []vrf.VRF{{Name: "public", Table: 90, NoDevice: !devices}, {Name: "private", Table: 20, NoDevice: !devices}},
+		Uplinks: []vrf.Uplink{
+			{Name: "up0", VRF: "public", Plane: "a", Addresses: []netip.Prefix{netip.PrefixFrom(uplink4, 24), netip.PrefixFrom(uplink6, 64)}},
+			{Name: "up1", VRF: "private", Plane: "a", Addresses: []netip.Prefix{netip.PrefixFrom(uplinkPriv4, 24), netip.PrefixFrom(uplinkPriv6, 64)}},
+		},
+		Taps: []vrf.Tap{
+			one.desired("public", gateway4, gatewayLL4, gateway6),
+			two.desired("public", gateway4, gatewayLL4, gateway6),
+			three.desired("private", gatewayPriv, gatewayLL4),
+		},
+		TapPatterns: []string{"vnet*"},
+	}
+}
+
+// world is a hypervisor with its guests and everybody's eyes.
+type world struct {
+	t       *testing.T
+	devices bool
+	hv      *testenv.Netns
+	outside *testenv.Netns
+	host    vrf.Host
+	kernel  *kernel.Kernel
+	ports   map[string]*port // by who is there
+	inside  map[string]*port // the hypervisor's side of the same cables
+	local   []int            // raw sockets of the hypervisor
+	batch   uint32
+}
+
+// Who looks where.
+const (
+	atOne     = "sender" // what comes back to the guest that sent
+	atTwo     = "other guest"
+	atThree   = "private guest"
+	atEdge    = "edge"
+	atPrivate = "private edge"
+	atMgmt    = "management"
+	atHost    = "hypervisor" // delivered to the hypervisor's own sockets
+)
+
+var cables = map[string]string{atOne: "tap1", atTwo: "tap2", atThree: "tap3", atEdge: "up0", atPrivate: "up1", atMgmt: "m0"}
+
+func newWorld(t *testing.T, devices bool) *world {
+	t.Helper()
+	w := &world{t: t, devices: devices, host: theHost(devices), ports: map[string]*port{}, inside: map[string]*port{}}
+	w.hv = testenv.NewNetns(t)
+	w.outside = testenv.NewNetns(t)
+	w.outside.Sysctl("net.ipv6.conf.default.disable_ipv6=1")
+	w.hv.Sysctl("net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")
+	for _, link := range cables {
+		testenv.Veth(w.hv, link, w.outside, link)
+	}
+	w.hv.IP("link set up0 address "+mac(uplinkMAC), "addr add "+management4.String()+"/25 dev m0", "addr add "+management6.String()+"/64 dev m0 nodad")
+	w.kernel = kernel.New(kernel.Options{NetNS: w.hv.FD()})
+	t.Cleanup(func() { w.check(w.kernel.Close()) })
+	w.apply()
+	if !devices {
+		w.rules()
+	}
+	w.hv.IP("route add default via "+edge4.String()+" dev up0 onlink table 90 proto 99", "route add default via 100.65.0.1 dev up1 onlink table 20 proto 99")
+	w.ip6("route add default via "+edge6.String()+" dev up0 onlink table 90 proto 99", "route add default via 2001:db8:ffff:b::1 dev up1 onlink table 20 proto 99")
+	w.neighbours()
+	for who, link := range cables {
+		w.ports[who] = newPort(t, w.outside, link)
+		w.inside[who] = newPort(t, w.hv, link)
+		w.inside[who].deaf()
+	}
+	w.listen()
+	return w
+}
+
+func (w *world) check(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) apply() {
+	w.t.Helper()
+	result, err := w.kernel.Apply(w.t.Context(), w.host, vrf.Options{Sweep: true})
+	w.check(err)
+	if len(result.Problems) > 0 || len(result.Waiting) > 0 {
+		w.t.Fatalf("problems %v, waiting for %v", result.Problems, result.Waiting)
+	}
+}
+
+// rules stand in for VRF devices. The second and third are for what the hypervisor sends itself and for the
+// reverse path check, which looks up with no interface. Local addresses come first, as on any host: nothing but
+// the filter keeps guests from them.
+func (w *world) rules() {
+	lines := []string{"rule add pref 40000 table 90"}
+	for link, table := range map[string]int{"tap1": 90, "tap2": 90, "up0": 90, "tap3": 20, "up1": 20} {
+		lines = append(lines, fmt.Sprintf("rule add pref 100 iif %s table %d", link, table))
+	}
+	w.hv.IP(append(lines, "rule add pref 200 to 192.0.2.0/25 table 20")...)
+	w.ip6(append(lines, "rule add pref 200 to 2001:db8:0:66::/64 table 20")...)
+}
+
+// ip6 is for what ip(8) takes for IPv4 unless told otherwise.
+func (w *world) ip6(lines ...string) {
+	w.t.Helper()
+	cmd := w.hv.Command("ip", "-6", "-b", "-")
+	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		w.t.Fatalf("ip -6, %q: %v: %s", lines, err, out)
+	}
+}
+
+// neighbours of the uplinks, which have no stack that could answer.
+func (w *world) neighbours() {
+	var lines []string
+	for link, addresses := range map[string][]string{
+		"up0": {edge4.String(), edge6.String()}, "up1": {"100.65.0.1", "2001:db8:ffff:b::1"}, "m0": {"192.0.2.129", "2001:db8:ffff:c::1"},
+	} {
+		for _, a := range addresses {
+			lines = append(lines, "neigh replace "+a+" lladdr "+mac(edgeMAC)+" dev "+link+" nud permanent")
+		}
+	}
+	w.hv.IP(lines...)
+}
+
+// removeFilter takes every nftables table away, for the proof that the eyes see.
+func (w *world) removeFilter() { w.hv.Run("nft", "flush", "ruleset") }
+
+// loose takes away the reverse path check, the second line of defence, so that the first is tested alone.
+func (w *world) loose() {
+	w.hv.Run("sh", "-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done")
+}
+
+// neighbourTable is the hypervisor's, one entry a line, without what counts or ages.
+func (w *world) neighbourTable() map[string]bool {
+	entries := map[string]bool{}
+	for line := range strings.Lines(w.hv.Run("ip", "neigh", "show", "nud", "all")) {
+		f := strings.Fields(line)
+		entry := strings.Join(f[:min(3, len(f))], " ")
+		if i := strings.Index(line, "lladdr "); i >= 0 {
+			entry += " " + strings.Fields(line[i:])[1]
+		}
+		if !strings.Contains(line, "NOARP") {
+			entries[entry] = true
+		}
+	}
+	return entries
+}
+
+// pinned calls f on a thread that stays on one CPU and ends with it.
+func pinned(cpu int, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked
+		var set unix.CPUSet
+		set.Set(cpu)
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			panic(fmt.Errorf("staying on CPU %d: %w", cpu, err))
+		}
+		f()
+	}()
+	<-done
+}
+
+func mac(m [6]byte) string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
