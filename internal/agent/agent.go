@@ -28,6 +28,7 @@ type Agent struct {
 	ledger  *logTask
 	apply   *applier
 	links   *linkWatch
+	guests  *services
 }
 
 // New makes an agent of a configuration that CheckAgent accepts. It touches
@@ -42,8 +43,9 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 		kernel: kernel.New(kernel.Options{}),
 		fib:    kernel.NewFIB(kernel.Options{}, host.VRFs, host.Uplinks),
 		ledger: newLogTask(cfg, log),
+		guests: newServices(log),
 	}
-	a.apply = newApplier(cfg.Hypervisor, host, a.ledger, a.kernel, log)
+	a.apply = newApplier(cfg.Hypervisor, host, a.ledger, a.kernel, a.guests, log)
 	return a, nil
 }
 
@@ -75,6 +77,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.forwardChanges(ctx) })
 	group.Go(func() error { return a.apply.Run(ctx) })
 	group.Go(func() error { return a.links.Run(ctx) })
+	group.Go(func() error { return a.guests.Run(ctx) })
 	group.Go(func() error { return a.speak(ctx) })
 	group.Go(func() error { return a.verify(ctx) })
 	group.Go(func() error { return socket.Serve(ctx, listener) })

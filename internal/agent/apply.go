@@ -48,6 +48,12 @@ type Projection interface {
 	InSync() bool
 }
 
+// guestServer tells guests what is theirs, by servers on their taps.
+type guestServer interface {
+	// Set takes what is desired, and which taps are present.
+	Set(host projector.Host, present map[string]bool)
+}
+
 // applier compares what is desired with what the kernel has and executes the
 // difference, one round at a time.
 type applier struct {
@@ -56,6 +62,7 @@ type applier struct {
 	projection Projection
 	kernel     Kernel
 	announcer  Announcer
+	guests     guestServer
 	log        *slog.Logger
 
 	wake    chan struct{} // capacity 1
@@ -85,9 +92,9 @@ type applyReport struct {
 	present    map[string]bool // taps that exist
 }
 
-func newApplier(hypervisor string, fixed vrf.Host, p Projection, k Kernel, log *slog.Logger) *applier {
+func newApplier(hypervisor string, fixed vrf.Host, p Projection, k Kernel, g guestServer, log *slog.Logger) *applier {
 	return &applier{
-		hypervisor: hypervisor, fixed: fixed, projection: p, kernel: k, log: log,
+		hypervisor: hypervisor, fixed: fixed, projection: p, kernel: k, guests: g, log: log,
 		wake: make(chan struct{}, 1), applied: make(chan struct{}),
 		scope: scope{full: true, links: map[string]bool{}},
 	}
@@ -170,6 +177,7 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	}
 	planned, err := a.apply(ctx, desired, inSync)
 	present := a.noteRound(host, desired.Taps, problems, err)
+	a.guests.Set(host, present)
 	var refused func(target) bool
 	if known && planned && err != nil {
 		refused, planned = a.refused(ctx, desired)

@@ -79,6 +79,14 @@ func (k planned) Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vr
 	return result, k.Execute(ctx, result.Ops)
 }
 
+// served is what the guests were to be told last.
+type served struct {
+	host    projector.Host
+	present map[string]bool
+}
+
+func (s *served) Set(host projector.Host, present map[string]bool) { s.host, s.present = host, present }
+
 // testbed is an applier on the fake kernel with one guest, homed here.
 type testbed struct {
 	*applier
@@ -87,6 +95,7 @@ type testbed struct {
 	journal    []string
 	scopes     [][]string // the links of every apply; nil: all
 	unreadable error      // what reading the kernel fails with
+	served     served
 }
 
 func newTestbed(t *testing.T) *testbed {
@@ -97,12 +106,13 @@ func newTestbed(t *testing.T) *testbed {
 		}
 		return nil
 	}
-	b.applier = newApplier("hv1", vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}}}, b.projection, planned{b.kernel, b}, slog.New(slog.DiscardHandler))
+	b.applier = newApplier("hv1", vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}}}, b.projection, planned{b.kernel, b}, &b.served, slog.New(slog.DiscardHandler))
 	b.applier.announcer = announcer{&b.journal}
 	prefix := func(s string) events.Prefix { return events.PrefixFrom(netip.MustParsePrefix(s)) }
 	b.projection.publish(t, &events.HypervisorRegistered{Hypervisor: "hv1"})
 	b.projection.publish(t, &events.HypervisorRegistered{Hypervisor: "hv2"})
-	b.projection.publish(t, &events.NetworkDefined{Network: "web", VRF: "public", Subnets: []events.Subnet{{Prefix: prefix("203.0.113.0/24")}}})
+	b.projection.publish(t, &events.NetworkDefined{Network: "web", VRF: "public", Subnets: []events.Subnet{{Prefix: prefix("203.0.113.0/24")}},
+		Gateways: []events.Addr{events.AddrFrom(netip.MustParseAddr("203.0.113.1"))}})
 	b.projection.publish(t, &events.VMCreated{VM: "a", Hypervisor: "hv1", Interfaces: []events.Interface{
 		{Tap: "tap1", MAC: events.MAC{Octets: [6]byte{2, 0, 0, 0, 0, 1}}, Network: "web"}}})
 	for _, p := range []string{"203.0.113.10/32", "203.0.113.11/32"} {

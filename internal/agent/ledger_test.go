@@ -81,7 +81,7 @@ func TestAnEventReachesTheKernel(t *testing.T) {
 	k := fake.New()
 	k.AddLink("tap1")
 	b := &testbed{kernel: k}
-	b.applier = newApplier("hv1", vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}}}, task, planned{k, b}, slog.New(slog.DiscardHandler))
+	b.applier = newApplier("hv1", vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}}}, task, planned{k, b}, &b.served, slog.New(slog.DiscardHandler))
 	b.applier.announcer = announcer{&b.journal}
 
 	prefix := events.PrefixFrom(netip.MustParsePrefix("203.0.113.10/32"))

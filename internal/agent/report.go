@@ -3,6 +3,12 @@ package agent
 import (
 	"net/netip"
 	"time"
+
+	"github.com/hostroute/hostroute/internal/dhcp/server"
+	"github.com/hostroute/hostroute/ipv6/dhcpv6"
+	"github.com/hostroute/hostroute/ipv6/ndproxy"
+	"github.com/hostroute/hostroute/ipv6/ra"
+	"github.com/hostroute/hostroute/vrf"
 )
 
 // Paths of the agent's socket, which speaks HTTP with JSON answers.
@@ -10,7 +16,7 @@ const (
 	PathStatus = "/status" // Status
 	PathRoutes = "/routes" // []Route; query: vrf, prefix (an address or a prefix, the longest match too)
 	PathPeers  = "/peers"  // []Peer
-	PathGuests = "/guests" // []Guest
+	PathGuests = "/guests" // []Guest; query: vm
 )
 
 // Status says whether a hypervisor is served as the log wants it.
@@ -25,6 +31,8 @@ type Status struct {
 	Kernel   KernelStatus `json:"kernel"`
 	BGP      BGPStatus    `json:"bgp"`
 	Guests   GuestCount   `json:"guests"`
+	// Services are those of taps that don't run just now, and why.
+	Services []string `json:"services,omitempty"`
 }
 
 // LogStatus is how the agent stands with the log.
@@ -139,6 +147,18 @@ type GuestInterface struct {
 	Network   string         `json:"network"`
 	VRF       string         `json:"vrf"`
 	Addresses []GuestAddress `json:"addresses"`
+	Services  GuestServices  `json:"services"`
+	// Drops is what the filter kept from this guest; absent if it can't be read.
+	Drops *vrf.Drops `json:"drops,omitempty"`
+}
+
+// GuestServices is what was said to a guest on a tap; absent: no such service
+// there.
+type GuestServices struct {
+	DHCPv4  *server.Status  `json:"dhcpv4,omitempty"`
+	RA      *ra.Status      `json:"ra,omitempty"`
+	NDProxy *ndproxy.Status `json:"nd_proxy,omitempty"`
+	DHCPv6  *dhcpv6.Status  `json:"dhcpv6,omitempty"`
 }
 
 // GuestAddress is a prefix that a guest holds.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -14,13 +15,26 @@ import (
 // socket makes the task that answers the local host.
 func (a *Agent) socket() *socket {
 	return &socket{path: a.cfg.Socket, log: a.log, answers: map[string]answer{
-		PathStatus: func(*http.Request) (any, error) { return a.status(), nil },
-		PathRoutes: a.routes,
-		PathPeers:  func(*http.Request) (any, error) { return a.peers(), nil },
-		PathGuests: func(*http.Request) (any, error) {
-			return guests(a.ledger.State(), a.cfg.Hypervisor, a.apply.snapshot().present), nil
+		PathStatus:  func(*http.Request) (any, error) { return a.status(), nil },
+		PathRoutes:  a.routes,
+		PathExplain: a.explain(nil),
+		PathPeers:   func(*http.Request) (any, error) { return a.peers(), nil },
+		PathGuests: func(r *http.Request) (any, error) {
+			list := guests(a.ledger.State(), a.cfg.Hypervisor, a.taps(r.Context()))
+			return onlyGuest(list, r.URL.Query().Get("vm"))
 		},
 	}}
+}
+
+// taps collects what is known of the taps. Counters that can't be read are left
+// out: what the log says is worth more than them.
+func (a *Agent) taps(ctx context.Context) taps {
+	drops, err := a.kernel.Drops(ctx)
+	if err != nil {
+		a.log.Warn("reading the filter's counters", "err", err)
+		drops = nil
+	}
+	return taps{present: a.apply.snapshot().present, services: a.guests.status(), drops: drops}
 }
 
 func (a *Agent) status() Status {
@@ -28,7 +42,7 @@ func (a *Agent) status() Status {
 	s := Status{
 		Hypervisor: a.cfg.Hypervisor, Version: a.Version, Started: a.started,
 		Log: a.ledger.status(), Kernel: a.kernelStatus(applied), BGP: a.bgpStatus(),
-		Guests: countGuests(a.ledger.State(), a.cfg.Hypervisor),
+		Guests: countGuests(a.ledger.State(), a.cfg.Hypervisor), Services: failures(a.guests.status()),
 	}
 	s.Problems = problems(s, a.peers())
 	s.Healthy = len(s.Problems) == 0
@@ -114,6 +128,9 @@ func problems(s Status, peers []Peer) (list []string) {
 		if p.State != string(session.Established) {
 			add("no BGP session with %s in VRF %s over plane %s (%s): %s", p.Address, p.VRF, p.Plane, p.State, orUnknown(p.LastError))
 		}
+	}
+	for _, f := range s.Services {
+		add("a guest isn't served: %s; tried again until it is", f)
 	}
 	for _, p := range s.Kernel.Problems {
 		add("can't be served: %s", p)

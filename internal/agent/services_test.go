@@ -1,0 +1,59 @@
+package agent
+
+import (
+	"maps"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/dhcp"
+	"github.com/hostroute/hostroute/internal/dhcp/server"
+	"github.com/hostroute/hostroute/internal/fleet"
+	"github.com/hostroute/hostroute/ipv6/ra"
+)
+
+func TestAGuestIsServedFromTheRoundThatMadeItsTap(t *testing.T) {
+	b := newTestbed(t)
+	b.wants(t, "announce ")
+	if b.served.present["tap1"] {
+		t.Error("served on a tap that doesn't exist")
+	}
+	b.appears("tap1")
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
+	if !b.served.present["tap1"] || len(b.served.host.DHCP) != 1 || b.served.host.DHCP[0].Tap != "tap1" {
+		t.Errorf("with its tap there it is served with %+v on %v", b.served.host.DHCP, b.served.present)
+	}
+	b.projection.publish(t, &events.VMDeleted{VM: "a"})
+	b.wants(t, "announce ", "delete 203.0.113.10/32", "delete 203.0.113.11/32")
+	if len(b.served.host.DHCP) != 0 || b.served.present["tap1"] {
+		t.Error("a deleted guest is served on")
+	}
+}
+
+func TestServicesAreOnTheDevicesThatExist(t *testing.T) {
+	ports, err := portsOf(map[string]bool{"lo": true, "no-such-tap": true, "absent": false})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]fleet.Port{"lo": {Name: "lo", Index: 1}}
+	if !maps.Equal(ports, want) {
+		t.Errorf("got %v, want %v", ports, want)
+	}
+	at := onPorts([]dhcp.Service{{Tap: "lo", VM: "a"}, {Tap: "absent", VM: "b"}}, ports, func(s dhcp.Service) string { return s.Tap })
+	if diff := cmp.Diff(map[fleet.Port]dhcp.Service{ports["lo"]: {Tap: "lo", VM: "a"}}, at, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestAServiceThatDoesNotRunIsNamed(t *testing.T) {
+	got := failures(map[string]GuestServices{
+		"tap2": {RA: &ra.Status{Error: "panic: x\ngoroutine 1"}},
+		"tap1": {DHCPv4: &server.Status{Error: "address in use"}, RA: &ra.Status{}},
+	})
+	want := []string{"DHCPv4 on tap tap1: address in use", "router advertisements on tap tap2: panic: x"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
