@@ -44,7 +44,7 @@ func (a *app) root() *cobra.Command {
 	add(root, groupRun, a.agentCommand(), a.logCommand(), a.labCommand())
 	add(root, groupPublish, a.networkCommand(), a.vmCommand(), a.ipCommand(), a.hypervisorCommand(), a.publishCommand())
 	add(root, groupRead, a.eventsCommand(), a.replayCommand())
-	add(root, groupAgent, a.statusCommand(), a.routesCommand(), a.peersCommand(), a.guestsCommand())
+	add(root, groupAgent, a.statusCommand(), a.routesCommand(), a.peersCommand(), a.guestsCommand(), a.explainCommand())
 	root.AddCommand(a.versionCommand())
 	return root
 }

@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 //	log              serves a real log for this script and sets HOSTROUTE_LOG
 //	poison SUBJECT   puts nonsense into the log, past the log service
 //	answer SOCKET    answers on a unix socket with the script's files status.json,
-//	                 routes.json, peers.json and guests.json, in place of an agent
+//	                 routes.json, peers.json, guests.json and explain-ADDRESS.json,
+//	                 in place of an agent
 //	status N CMD…    runs a command and wants this exit code
 //	expand FILE      puts the values of variables into a file
 //	await FILE TEXT  waits until a file has a text
@@ -135,6 +136,9 @@ func answer(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, err := os.ReadFile(ts.MkAbs(filepath.Base(r.URL.Path) + ".json"))
+		if name := r.URL.Query().Get("address"); name != "" {
+			b, err = os.ReadFile(ts.MkAbs("explain-" + name + ".json"))
+		}
 		if err != nil || r.URL.Query().Get("prefix") == "bad" {
 			http.Error(w, "prefix \"bad\": not an address or a prefix", http.StatusBadRequest)
 			return

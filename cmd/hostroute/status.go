@@ -17,8 +17,12 @@ func (a *app) statusCommand() *cobra.Command {
 }
 
 // verdict is the exit of a question: an agent that isn't well is something
-// found, and it has said what in its answer.
+// found, and it has said what in its answer; so is an address that nothing
+// leads to.
 func verdict(answer any) error {
+	if e, ok := answer.(agent.Explanation); ok && !e.Routed {
+		return found{}
+	}
 	if s, ok := answer.(agent.Status); ok && !s.Healthy {
 		return found{}
 	}
