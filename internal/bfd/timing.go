@@ -21,9 +21,15 @@ func (t *timing) reset(tx, rx time.Duration) {
 	*t = timing{tx: tx, rx: rx, beforeTx: tx, beforeRx: rx}
 }
 
-// change announces new intervals, in a Poll sequence.
-func (t *timing) change(tx, rx time.Duration) {
-	*t = timing{tx: tx, rx: rx, beforeTx: t.tx, beforeRx: t.rx, polling: true}
+// change announces new intervals, in a Poll sequence. Only what a session that
+// is up was doing before may have to go on until the Final.
+func (t *timing) change(tx, rx time.Duration, up bool) {
+	before := *t
+	t.reset(tx, rx)
+	t.polling = true
+	if up {
+		t.beforeTx, t.beforeRx = before.tx, before.rx
+	}
 }
 
 // final ends the Poll sequence.
@@ -63,7 +69,7 @@ func (s *Session) retime() {
 	if s.remote == 0 {
 		s.timing.reset(tx, rx)
 	} else {
-		s.timing.change(tx, rx)
+		s.timing.change(tx, rx, s.state == Up)
 	}
 	s.urgent = true
 	s.revision++
