@@ -67,7 +67,7 @@ func TestReferenceAddresses(t *testing.T) {
 		"a-private":   "100.64.1.11/24 2001:db8:a:1::11/64 100.64.1.1",
 		"b-public":    "100.64.2.11/24 2001:db8:b::11/64 100.64.2.1",
 		"b-private":   "100.64.3.11/24 2001:db8:b:1::11/64 100.64.3.1",
-		"vm4 public":  "203.0.113.14 2001:db8:cb00:7104::1 ",
+		"vm4 public":  "203.0.113.14 2001:db8:cb00:7104:0:ff:fe00:400 ",
 		"vm4 private": "203.0.113.144 2001:db8:cb00:7180::14 ",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

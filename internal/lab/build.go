@@ -31,7 +31,7 @@ func (l *Lab) build(ctx context.Context) error {
 }
 
 // makeNamespaces sets the defaults before any interface is there, since interfaces copy them when they
-// come. Duplicate address detection is off everywhere: it only costs a second.
+// come. Duplicate address detection is off but in guests: elsewhere it only costs a second.
 func (l *Lab) makeNamespaces(ctx context.Context) error {
 	var all batch
 	for _, node := range l.Topology.Nodes() {
@@ -42,6 +42,9 @@ func (l *Lab) makeNamespaces(ctx context.Context) error {
 	}
 	for _, node := range l.Topology.Nodes() {
 		settings := []string{"net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.accept_ra=0", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0"}
+		if _, err := l.Topology.Guest(node); err == nil {
+			settings = guestSettings
+		}
 		if l.isSwitch(node) {
 			settings = []string{"net.ipv6.conf.default.disable_ipv6=1", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0", "net.bridge.bridge-nf-call-arptables=0"}
 		}
@@ -151,28 +154,4 @@ func (l *Lab) makeEdge(ctx context.Context) error {
 		return err
 	}
 	return b.run(ctx, ns)
-}
-
-// makeGuest configures a guest as a static one would be: an ordinary subnet and its gateway for IPv4; for
-// IPv6 an address of its own prefix and the gateway fe80::1. Only the public network has the default route.
-func (l *Lab) makeGuest(ctx context.Context, g Guest) error {
-	var b batch
-	b.add("link set lo up")
-	for _, i := range g.Interfaces {
-		n, err := l.Topology.Network(i.Network)
-		if err != nil {
-			return err
-		}
-		b.add("link add %s address %s type veth peer name %s netns %s", i.Name, i.MAC, i.Tap, l.Topology.Namespace(g.Hypervisor))
-		b.add("link set %s up", i.Name)
-		b.add("addr add %s/%d dev %s", i.V4, n.V4.Bits(), i.Name)
-		b.add("addr add %s/%d dev %s nodad", i.V6, i.Prefix6.Bits(), i.Name)
-		if n.VRF == edgeVRF {
-			b.add("route add default via %s", n.Gateway4)
-			b.add("route add ::/0 via %s dev %s", n.Gateway6, i.Name)
-		} else {
-			b.add("route add %s via %s dev %s", n.V6, n.Gateway6, i.Name)
-		}
-	}
-	return b.run(ctx, l.Topology.Namespace(g.Name))
 }

@@ -19,37 +19,49 @@ import (
 // netnsDir is where ip(8) keeps the namespaces' names.
 const netnsDir = "/run/netns"
 
-// sysctl sets keys, "net.ipv4.ip_forward=1", in a namespace. Keys that the kernel doesn't have are no error:
-// they belong to modules that are not loaded.
-func sysctl(namespace string, settings ...string) error {
+// within does something on a thread that is in a namespace, so what it opens belongs there.
+func within(namespace string, do func() error) error {
 	done := make(chan error)
 	go func() {
 		// Never unlocked: the thread is in another namespace, and ends with the goroutine.
 		runtime.LockOSThread()
-		done <- enterAndSet(namespace, settings)
+		if err := enter(namespace); err != nil {
+			done <- err
+			return
+		}
+		done <- do()
 	}()
-	if err := <-done; err != nil {
-		return fmt.Errorf("setting sysctls of %s: %w", namespace, err)
+	return <-done
+}
+
+func enter(namespace string) error {
+	ns, err := os.Open(filepath.Join(netnsDir, namespace))
+	if err != nil {
+		return fmt.Errorf("entering the namespace %s: %w", namespace, err)
+	}
+	defer ns.Close()
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("entering the namespace %s: %w", namespace, err)
 	}
 	return nil
 }
 
-func enterAndSet(namespace string, settings []string) error {
-	ns, err := os.Open(filepath.Join(netnsDir, namespace))
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("entering it: %w", err)
-	}
-	for _, s := range settings {
-		key, value, _ := strings.Cut(s, "=")
-		path := filepath.Join("/proc/sys", strings.ReplaceAll(key, ".", "/"))
-		err := os.WriteFile(path, []byte(value), 0)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%s: %w", s, err)
+// sysctl sets keys, "net.ipv4.ip_forward=1", in a namespace. Keys that the kernel doesn't have are no error:
+// they belong to modules that are not loaded.
+func sysctl(namespace string, settings ...string) error {
+	err := within(namespace, func() error {
+		for _, s := range settings {
+			key, value, _ := strings.Cut(s, "=")
+			path := filepath.Join("/proc/sys", strings.ReplaceAll(key, ".", "/"))
+			err := os.WriteFile(path, []byte(value), 0)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("%s: %w", s, err)
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("setting sysctls of %s: %w", namespace, err)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := l.build(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(l.writeAgentConfigs(), l.writeWorld()); err != nil {
+	if err := errors.Join(l.writeAgentConfigs(), l.writeWorld(), l.writeClientFiles()); err != nil {
 		return err
 	}
 	return l.startRouters(ctx)

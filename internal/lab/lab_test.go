@@ -7,12 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hostroute/hostroute/internal/testenv"
 )
+
+var testLabs atomic.Int32
 
 // testLab builds the reference topology under a prefix of its own and takes it down at the end.
 func testLab(t *testing.T) *Lab {
@@ -22,7 +25,7 @@ func testLab(t *testing.T) *Lab {
 		testenv.RequireTool(t, tool)
 	}
 	topology := Reference()
-	topology.Prefix = fmt.Sprintf("hrt%d-", os.Getpid())
+	topology.Prefix = fmt.Sprintf("hrt%d-%d-", os.Getpid(), testLabs.Add(1))
 	dir, err := os.MkdirTemp("", "hrlab") // short: unix sockets live in it
 	if err != nil {
 		t.Fatal(err)
@@ -133,6 +136,7 @@ func announceFromHV1(t *testing.T, l *Lab) {
 }
 
 func TestTopology(t *testing.T) {
+	t.Parallel()
 	l := testLab(t)
 	ctx := t.Context()
 	if _, err := Up(ctx, l.Topology, l.Dir); !errors.Is(err, ErrStanding) {

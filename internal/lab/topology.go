@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/hostroute/hostroute/events"
 )
 
 // Topology describes a lab. It is pure data: two labs with the same topology are the same network.
@@ -58,15 +60,6 @@ type Hypervisor struct {
 	Management netip.Addr
 }
 
-// Network is a network of guests, as NetworkDefined events will describe it.
-type Network struct {
-	Name, VRF          string
-	V4, V6             netip.Prefix
-	Gateway4, Gateway6 netip.Addr
-	// Allocation6 is the length of what one guest gets: 64 gives each guest a /64 of its own.
-	Allocation6 int
-}
-
 // Guest is a virtual machine: a namespace, its home and its interfaces.
 type Guest struct {
 	Name       string
@@ -102,10 +95,12 @@ func Reference() Topology {
 		Networks: []Network{
 			{Name: "public", VRF: "public", Allocation6: 64,
 				V4: netip.MustParsePrefix("203.0.113.0/25"), Gateway4: netip.MustParseAddr("203.0.113.1"),
-				V6: netip.MustParsePrefix("2001:db8:cb00:7100::/57"), Gateway6: guestGateway6},
-			{Name: "private", VRF: "private", Allocation6: 128,
+				V6: netip.MustParsePrefix("2001:db8:cb00:7100::/57"), Gateway6: guestGateway6,
+				DNS: resolvers, Domain: "lab.example", MTU: 1450},
+			{Name: "private", VRF: "private", Allocation6: 128, IPv6: events.IPv6DHCP,
 				V4: netip.MustParsePrefix("203.0.113.128/25"), Gateway4: netip.MustParseAddr("203.0.113.129"),
-				V6: netip.MustParsePrefix("2001:db8:cb00:7180::/57"), Gateway6: guestGateway6},
+				V6: netip.MustParsePrefix("2001:db8:cb00:7180::/57"), Gateway6: guestGateway6,
+				Routes: []netip.Prefix{netip.MustParsePrefix("203.0.113.128/25"), netip.MustParsePrefix("2001:db8:cb00:7180::/57")}},
 		},
 	}
 	for i, software := range []string{BIRD, FRR} {
@@ -121,6 +116,9 @@ func Reference() Topology {
 	}
 	return t
 }
+
+// resolvers are what guests are told to ask. Nobody answers there.
+var resolvers = []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8:ffff::53")}
 
 // guestGateway6 is the same link-local address on every tap.
 var guestGateway6 = netip.MustParseAddr("fe80::1")
@@ -138,15 +136,17 @@ func referencePlane(i int, software string) Plane {
 	return p
 }
 
+// referenceGuest has an address that it forms itself in a /64 of its own, and one that DHCPv6 gives it.
 func referenceGuest(n int, home string) Guest {
+	public6 := netip.MustParsePrefix(fmt.Sprintf("2001:db8:cb00:710%d::/64", n))
 	private6 := netip.MustParseAddr(fmt.Sprintf("2001:db8:cb00:7180::1%d", n))
 	return Guest{
 		Name: fmt.Sprintf("vm%d", n), Hypervisor: home,
 		Interfaces: []Interface{
 			{Name: "eth0", Tap: fmt.Sprintf("tap%d", n), MAC: fmt.Sprintf("02:00:00:00:%02x:00", n), Network: "public",
 				V4:      netip.AddrFrom4([4]byte{203, 0, 113, byte(10 + n)}),
-				V6:      netip.MustParseAddr(fmt.Sprintf("2001:db8:cb00:710%d::1", n)),
-				Prefix6: netip.MustParsePrefix(fmt.Sprintf("2001:db8:cb00:710%d::/64", n))},
+				V6:      EUI64(public6, [6]byte{2, 0, 0, 0, byte(n), 0}),
+				Prefix6: public6},
 			{Name: "eth1", Tap: fmt.Sprintf("tap%dp", n), MAC: fmt.Sprintf("02:00:00:00:%02x:01", n), Network: "private",
 				V4: netip.AddrFrom4([4]byte{203, 0, 113, byte(140 + n)}),
 				V6: private6, Prefix6: netip.PrefixFrom(private6, 128)},

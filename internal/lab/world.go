@@ -26,10 +26,7 @@ func (t Topology) World() []events.Event {
 		add(h.Name, &events.HypervisorRegistered{Hypervisor: h.Name})
 	}
 	for _, n := range t.Networks {
-		add(n.Name, &events.NetworkDefined{
-			Network: n.Name, VRF: n.VRF, Gateways: []events.Addr{events.AddrFrom(n.Gateway4)},
-			Subnets: []events.Subnet{{Prefix: events.PrefixFrom(n.V4)}, {Prefix: events.PrefixFrom(n.V6), Allocation: n.Allocation6}},
-		})
+		add(n.Name, n.defined())
 	}
 	for _, g := range t.Guests {
 		created := &events.VMCreated{VM: g.Name, Hypervisor: g.Hypervisor}

@@ -32,6 +32,7 @@ func (w *world) moveGuest(ctx context.Context) error {
 	w.story.Eventually(ctx, "its routes lead to the new home, and the old home has nothing of it left", settle, func() error {
 		return w.everywhere(func(hv string) error { return w.routedEverywhere(ctx, hv, "ab") })
 	})
+	w.story.Check("its DHCP client renews its lease with the new home, and is told the same", w.renews(ctx, guest, "eth0"))
 	out, err := w.hostroute(ctx, to, "guests", "--socket", w.AgentSocket(to))
 	w.story.Show("hostroute guests    (on "+to+")", out)
 	return err

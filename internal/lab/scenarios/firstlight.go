@@ -27,7 +27,7 @@ var firstLight = scenario.Scenario{
 func tellFirstLight(ctx context.Context, s *scenario.Story) error {
 	var w *world
 	err := s.Step(ctx, "A topology stands: two planes, three hypervisors, four guests, an edge", func(ctx context.Context) (err error) {
-		if w, err = newWorld(ctx, s); err != nil {
+		if w, err = newWorld(ctx, s, lab.Reference()); err != nil {
 			return err
 		}
 		s.OnFailure(func(out io.Writer) { w.Logs(out, 15) })
@@ -45,6 +45,7 @@ func tellFirstLight(ctx context.Context, s *scenario.Story) error {
 		{"Agents start on empty hosts", w.startAgents},
 		{"A network, four guests and their addresses are published", w.publishWorld},
 		{"Routes appear in every VRF", w.routesAppear},
+		{"Guests boot, and are configured by nothing but their hypervisor", w.bootGuests},
 		{"Every guest reaches every guest and the internet; public never reaches private", w.everyoneReaches},
 		{"An address has one owner, and a wrong event is refused", w.wrongEvents},
 		{"An address is assigned and answers; it is released and stops answering", w.assignAndRelease},
@@ -108,8 +109,7 @@ func (w *world) publishWorld(ctx context.Context) error {
 		}
 	}
 	for _, n := range w.Topology.Networks {
-		if err := w.publish(ctx, "network", "define", n.Name, "--vrf", n.VRF, "--subnet", n.V4.String(),
-			"--subnet", fmt.Sprintf("%s,allocation=%d", n.V6, n.Allocation6), "--gateway", n.Gateway4.String()); err != nil {
+		if err := w.publish(ctx, n.Define()...); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ import (
 
 // All lists the scenarios in the order in which they should be read.
 func All() []scenario.Scenario {
-	return []scenario.Scenario{firstLight}
+	return []scenario.Scenario{firstLight, disguise}
 }
 
 // settle is how long the lab may take to follow a change. It is stretched on
@@ -28,15 +28,18 @@ type world struct {
 	*lab.Lab
 	story *scenario.Story
 	homes map[string]string // guest → hypervisor
+	// clients are the programs that configure the guests that have booted.
+	clients map[string][]*lab.Client
 }
 
-// newWorld builds the reference topology.
-func newWorld(ctx context.Context, s *scenario.Story) (*world, error) {
-	l, err := lab.Up(ctx, lab.Reference(), s.Dir)
+// newWorld builds a topology. Its nodes have to be those of the reference, by
+// which a lab is found again.
+func newWorld(ctx context.Context, s *scenario.Story, t lab.Topology) (*world, error) {
+	l, err := lab.Up(ctx, t, s.Dir)
 	if err != nil {
 		return nil, err
 	}
-	w := &world{Lab: l, story: s, homes: map[string]string{}}
+	w := &world{Lab: l, story: s, homes: map[string]string{}, clients: map[string][]*lab.Client{}}
 	for _, g := range w.Topology.Guests {
 		w.homes[g.Name] = g.Hypervisor
 	}
