@@ -22,8 +22,22 @@ type filterState struct {
 	// generation is the ruleset's when it was read; 0: read again. Where it is
 	// still the same nobody changed anything, and nothing need be read.
 	generation uint32
-	found      string // the fingerprint that was found on all rules, or empty
+	found      []string // what was found, as describe says it
+	torn       bool     // an element is in one of its sets and not in the other
 	installed  vrf.InstalledFilter
+	rules      *ruleset // those that were desired last
+}
+
+// ruleset encodes the rules, once for as long as the configuration stays.
+func (f *filterState) ruleset(s vrf.FilterStatic) (*ruleset, error) {
+	if f.rules != nil && f.rules.static.Equal(s) {
+		return f.rules, nil
+	}
+	rules, err := newRuleset(s)
+	if err == nil {
+		f.rules = rules
+	}
+	return rules, err
 }
 
 func (k *Kernel) openFilter() error {
@@ -40,7 +54,7 @@ func (k *Kernel) openFilter() error {
 // readFilter reads the filter if somebody has changed the ruleset since. A
 // kernel without nf_tables has none.
 func (k *Kernel) readFilter(ctx context.Context, desired vrf.Host) (vrf.InstalledFilter, error) {
-	want, err := newRuleset(vrf.StaticFilter(desired))
+	want, err := k.filter.ruleset(vrf.StaticFilter(desired))
 	if err != nil {
 		return vrf.InstalledFilter{}, err
 	}
@@ -52,12 +66,12 @@ func (k *Kernel) readFilter(ctx context.Context, desired vrf.Host) (vrf.Installe
 		return vrf.InstalledFilter{}, ignoreMissing(err)
 	}
 	if generation != k.filter.generation {
-		if err := k.rereadFilter(ctx, want); err != nil {
+		if err := k.rereadFilter(ctx); err != nil {
 			return vrf.InstalledFilter{}, err
 		}
 	}
 	f := k.filter.installed
-	f.Whole = k.filter.found == want.fingerprint
+	f.Whole = !k.filter.torn && slices.Equal(k.filter.found, want.description)
 	return f, nil
 }
 
@@ -74,7 +88,7 @@ func ignoreMissing(err error) error {
 }
 
 // rereadFilter reads all of it, and again if it changed meanwhile.
-func (k *Kernel) rereadFilter(ctx context.Context, want *ruleset) error {
+func (k *Kernel) rereadFilter(ctx context.Context) error {
 	s := k.filter.socket
 	k.filter.generation = 0
 	return retry("the filter", func() error {
@@ -82,11 +96,11 @@ func (k *Kernel) rereadFilter(ctx context.Context, want *ruleset) error {
 		if err != nil {
 			return err
 		}
-		k.filter.found, err = s.fingerprint(ctx, want)
+		k.filter.found, err = s.describe(ctx)
 		if err != nil {
 			return err
 		}
-		elements, err := s.elements(ctx)
+		elements, torn, err := s.elements(ctx)
 		if err != nil {
 			return err
 		}
@@ -98,14 +112,14 @@ func (k *Kernel) rereadFilter(ctx context.Context, want *ruleset) error {
 			return errInterrupted
 		}
 		k.filter.installed = vrf.InstalledFilter{Elements: vrf.ByLink(elements)}
-		k.filter.generation = after
+		k.filter.generation, k.filter.torn = after, torn
 		return nil
 	})
 }
 
 // buildFilter replaces the tables in one transaction.
 func (k *Kernel) buildFilter(o vrf.BuildFilter) error {
-	rules, err := newRuleset(o.Static)
+	rules, err := k.filter.ruleset(o.Static)
 	if err != nil {
 		return err
 	}
@@ -167,7 +181,7 @@ func (k *Kernel) changeFilter(ctx context.Context, o vrf.ChangeFilter) error {
 			return err
 		}
 	}
-	there, err := k.filter.socket.elements(ctx)
+	there, _, err := k.filter.socket.elements(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the filter: %w", err)
 	}
@@ -212,26 +226,28 @@ var elementSets = []place{
 	{unix.NFPROTO_ARP, "taps"}, {unix.NFPROTO_ARP, "exempt"}, {unix.NFPROTO_ARP, "macs"}, {unix.NFPROTO_ARP, "sources4"}, {unix.NFPROTO_ARP, "gateways4"},
 }
 
-// elements reads those that are in all of their places. One that is only in
-// some is told by neither: added, it is where it was missing, but to be
-// removed it would have to be everywhere.
-func (n *nft) elements(ctx context.Context) ([]vrf.FilterElement, error) {
+// elements reads them. torn tells that one is missing in one of its places.
+func (n *nft) elements(ctx context.Context) (list []vrf.FilterElement, torn bool, err error) {
 	seen := map[vrf.FilterElement]int{}
 	for _, p := range elementSets {
 		err := n.setElements(ctx, p, func(e *element) {
-			if f, ok := e.decode(p.set); ok {
-				seen[f]++
+			f, ok := e.decode(p.set)
+			if !ok {
+				torn = true
+				return
 			}
+			seen[f]++
 		})
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	list := make([]vrf.FilterElement, 0, len(seen))
-	for e := range seen {
+	list = make([]vrf.FilterElement, 0, len(seen))
+	for e, times := range seen {
 		list = append(list, e)
+		torn = torn || times != len(places(e))
 	}
-	return list, nil
+	return list, torn, nil
 }
 
 // decode reads an element back.

@@ -64,14 +64,16 @@ type table struct {
 
 // ruleset is all that depends on no guest.
 type ruleset struct {
+	static vrf.FilterStatic
 	tables []table
 	// fingerprint is in the comment of every rule, followed by the number of
 	// the rule, so that a missing, a changed and a strange rule are seen.
 	fingerprint string
+	description []string // sorted
 }
 
 func newRuleset(s vrf.FilterStatic) (*ruleset, error) {
-	r := &ruleset{tables: []table{inetTable(s), arpTable(s)}}
+	r := &ruleset{static: s, tables: []table{inetTable(s), arpTable(s)}}
 	sum := sha256.New()
 	for _, t := range r.tables {
 		fmt.Fprintln(sum, t.family, t.sets)
@@ -90,6 +92,7 @@ func newRuleset(s vrf.FilterStatic) (*ruleset, error) {
 		}
 	}
 	r.fingerprint = hex.EncodeToString(sum.Sum(nil)[:8])
+	r.describe()
 	return r, nil
 }
 

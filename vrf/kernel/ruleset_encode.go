@@ -118,30 +118,18 @@ func (n *nft) rules(t table, fingerprint string) error {
 
 func comment(fingerprint string, i int) string { return fmt.Sprintf("%s-%d", fingerprint, i) }
 
-// fingerprint gives that of the desired ruleset if it is what is there, or one
-// that no ruleset has.
-func (n *nft) fingerprint(ctx context.Context, want *ruleset) (string, error) {
-	var have, desired []string
-	for _, t := range want.tables {
-		desired = append(desired, describeTable(t.family, 0))
+// describe says what must be found in the kernel.
+func (r *ruleset) describe() {
+	for _, t := range r.tables {
+		r.description = append(r.description, describeTable(t.family, 0))
 		for _, c := range t.chains {
-			desired = append(desired, describeChain(t.family, c))
+			r.description = append(r.description, describeChain(t.family, c))
 			for i := range c.rules {
-				desired = append(desired, describeRule(t.family, c.name, i, comment(want.fingerprint, i)))
+				r.description = append(r.description, describeRule(t.family, c.name, i, comment(r.fingerprint, i)))
 			}
 		}
-		got, err := n.describe(ctx, t.family)
-		if err != nil {
-			return "", err
-		}
-		have = append(have, got...)
 	}
-	slices.Sort(have)
-	slices.Sort(desired)
-	if !slices.Equal(have, desired) {
-		return "", nil
-	}
-	return want.fingerprint, nil
+	slices.Sort(r.description)
 }
 
 func describeTable(family byte, flags uint32) string {
@@ -159,9 +147,22 @@ func describeRule(family byte, chain string, i int, note string) string {
 	return fmt.Sprintf("rule %d %s %d %s", family, chain, i, note)
 }
 
-// describe lists what is in our table of a family, in the words of the
-// functions above.
-func (n *nft) describe(ctx context.Context, family byte) ([]string, error) {
+// describe lists what is in our tables, sorted, in the words of the functions
+// above.
+func (n *nft) describe(ctx context.Context) ([]string, error) {
+	var list []string
+	for _, family := range []byte{unix.NFPROTO_INET, unix.NFPROTO_ARP} {
+		of, err := n.describeFamily(ctx, family)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, of...)
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+func (n *nft) describeFamily(ctx context.Context, family byte) ([]string, error) {
 	var list []string
 	none := func() {}
 	err := n.list(ctx, unix.NFT_MSG_GETTABLE, family, none, func(_ byte, b []byte) {

@@ -25,6 +25,8 @@ type Notice struct {
 	Rules bool
 	// NextHops: the kernel or somebody deleted next-hop objects.
 	NextHops bool
+	// Filter: somebody changed the filter. Our own changes are not told.
+	Filter bool
 }
 
 // groups are what is watched. Routes are not: a listener to them halves the
@@ -40,21 +42,46 @@ func groups() []uint32 {
 // first notice asks for everything. While f runs, changes are collected, so f
 // may be slow, and one link's flapping can't pile up.
 func Watch(ctx context.Context, o Options, f func(Notice)) error {
-	conn, err := subscribe(o.NetNS)
+	routes, err := subscribe(o.NetNS)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer routes.Close()
+	filter, err := subscribeFilter(o.NetNS)
+	if err != nil {
+		return err
+	}
 	w := &watcher{ns: o.NetNS, changed: map[string]bool{}, signal: make(chan struct{}, 1)}
 	if err := w.overrun(); err != nil {
 		return err
 	}
+	received := make(chan error, 2)
+	receivers := []func(context.Context) error{func(ctx context.Context) error { return w.receive(ctx, routes) }}
+	if filter != nil {
+		defer filter.Close()
+		receivers = append(receivers, func(ctx context.Context) error { return w.receiveFilter(ctx, filter) })
+	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() {
+		_ = routes.SetReadDeadline(time.Unix(1, 0))
+		if filter != nil {
+			_ = filter.SetReadDeadline(time.Unix(1, 0))
+		}
+	})
 	defer stop()
-	received := make(chan error, 1)
-	go func() { received <- w.receive(ctx, conn) }()
+	for _, receive := range receivers {
+		go func() { received <- receive(ctx) }()
+	}
+	err = w.deliver(ctx, received, f)
+	cancel()
+	for range len(receivers) - 1 { // one has ended
+		<-received
+	}
+	return err
+}
+
+// deliver calls f for what is collected until a receiver ends.
+func (w *watcher) deliver(ctx context.Context, received <-chan error, f func(Notice)) error {
 	for {
 		select {
 		case err := <-received:
@@ -118,7 +145,7 @@ func (w *watcher) overrun() error {
 	if err := w.nameLinks(); err != nil {
 		return err
 	}
-	w.note(func() { w.pending.Resync = true })
+	w.note(func() { w.pending.Resync, w.pending.Filter = true, true })
 	return nil
 }
 
