@@ -23,7 +23,7 @@ var (
 	worldHVs   = []string{"hv1", "hv2", "hv3"}
 	worldVMs   = []string{"vm1", "vm2", "vm3"}
 	worldNets  = []string{"web", "db"}
-	worldAddrs = []string{"203.0.113.1", "203.0.113.10", "203.0.113.11", "203.0.113.140", "2001:db8:0:1::/64", "2001:db8:0:2::/64", "198.51.100.9"}
+	worldAddrs = []string{"203.0.113.1", "203.0.113.10", "203.0.113.11", "203.0.113.140", "2001:db8:0:1::/64", "2001:db8:0:2::/64", "2001:db8:1::7", "2001:db8:1::8", "198.51.100.9"}
 )
 
 func pick(t *rapid.T, what string, of []string) string { return rapid.SampledFrom(of).Draw(t, what) }
@@ -37,7 +37,7 @@ func prefix(s string) events.Prefix {
 }
 
 func network(name string) *events.NetworkDefined {
-	subnets := []events.Subnet{{Prefix: prefix("203.0.113.0/25")}, {Prefix: prefix("2001:db8::/57"), Allocation: 64}}
+	subnets := []events.Subnet{{Prefix: prefix("203.0.113.0/25")}, {Prefix: prefix("2001:db8::/57"), Allocation: 64}, {Prefix: prefix("2001:db8:1::/64")}}
 	gateway := "203.0.113.1"
 	if name == "db" {
 		subnets = []events.Subnet{{Prefix: prefix("203.0.113.128/25")}}
@@ -53,13 +53,14 @@ func mac(n byte) events.MAC { return events.MAC{Octets: [6]byte{2, 0, 0, 0, 0, n
 func drawData(t *rapid.T) events.Data {
 	vm, hv := pick(t, "vm", worldVMs), pick(t, "hv", worldHVs)
 	p := prefix(pick(t, "prefix", worldAddrs))
-	role := rapid.SampledFrom([]events.Role{"", events.RolePrimary, events.RoleElastic, events.RoleAnycast}).Draw(t, "role")
+	role := rapid.SampledFrom([]events.Role{"", events.RolePrimary, events.RoleSecondary, events.RoleElastic, events.RoleAnycast, events.RoleRouted}).Draw(t, "role")
 	switch rapid.IntRange(0, 15).Draw(t, "kind") {
 	case 0:
 		n := network(pick(t, "net", worldNets))
 		if _, ok := (&Network{NetworkDefined: *n}).Subnet(p.Prefix); ok { // sometimes on what a guest may hold
 			n.Gateways = append(n.Gateways, events.AddrFrom(p.Addr()))
 		}
+		drawTold(t, n)
 		return n
 	case 1:
 		return &events.NetworkRemoved{Network: pick(t, "net", worldNets)}
@@ -72,7 +73,7 @@ func drawData(t *rapid.T) events.Data {
 	case 5:
 		return &events.HypervisorUnfenced{Hypervisor: hv}
 	case 6, 7:
-		return &events.VMCreated{VM: vm, Hypervisor: hv, Interfaces: []events.Interface{
+		return &events.VMCreated{VM: vm, Hypervisor: hv, Hostname: pick(t, "hostname", []string{"", "www.example.net"}), Interfaces: []events.Interface{
 			{Tap: vm + "a", MAC: mac(vm[2]), Network: "web"}, {Tap: vm + "b", MAC: mac(vm[2] + 10), Network: "db"}}}
 	case 8:
 		return &events.VMDeleted{VM: vm}
@@ -88,6 +89,18 @@ func drawData(t *rapid.T) events.Data {
 		return &events.IPMoved{Prefix: p, To: vm}
 	default:
 		return &events.IPReleased{Prefix: p, VM: pick(t, "owner", append(worldVMs, ""))}
+	}
+}
+
+// drawTold draws what the guests of a network are told.
+func drawTold(t *rapid.T, n *events.NetworkDefined) {
+	n.DHCP.Style = rapid.SampledFrom([]events.DHCPStyle{"", events.DHCPHost}).Draw(t, "dhcp")
+	n.IPv6 = rapid.SampledFrom([]events.IPv6Style{"", events.IPv6Shared, events.IPv6DHCP}).Draw(t, "ipv6")
+	n.RA.OnLink = rapid.SampledFrom([]*bool{nil, &yes, &no}).Draw(t, "on-link")
+	n.RA.Managed = rapid.SampledFrom([]*bool{nil, &yes, &no}).Draw(t, "managed")
+	n.Routes = rapid.SampledFrom([][]events.Prefix{nil, {prefix("10.0.0.0/8")}, {events.PrefixFrom(everything6)}}).Draw(t, "routes")
+	if rapid.Bool().Draw(t, "no gateway") {
+		n.Gateways = nil
 	}
 }
 

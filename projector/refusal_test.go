@@ -78,7 +78,7 @@ func TestRefusals(t *testing.T) {
 		"address taken":         {&events.IPAssigned{Prefix: prefix("203.0.113.10"), VM: "vm2"}, events.CodeTaken, `prefix "203.0.113.10/32": guest "vm1" holds it as primary since sequence 9`},
 		"address twice":         {&events.IPAssigned{Prefix: prefix("203.0.113.10"), VM: "vm1"}, events.CodeExists, `guest "vm1" holds it already, since sequence 9`},
 		"anycast and primary":   {&events.IPAssigned{Prefix: prefix("203.0.113.20"), VM: "vm2"}, events.CodeTaken, `guest "vm1" holds it as anycast`},
-		"outside":               {&events.IPAssigned{Prefix: prefix("198.51.100.1"), VM: "vm1"}, events.CodeInvalid, `network "web" has 203.0.113.0/25, 2001:db8::/57 only`},
+		"outside":               {&events.IPAssigned{Prefix: prefix("198.51.100.1"), VM: "vm1"}, events.CodeInvalid, `network "web" has 203.0.113.0/25, 2001:db8::/57, 2001:db8:1::/64 only`},
 		"wrong family":          {&events.IPAssigned{Prefix: prefix("2001:db8::/64"), VM: "vm1", Interface: "vm1b"}, events.CodeInvalid, `network "db" has 203.0.113.128/25 only`},
 		"wrong length":          {&events.IPAssigned{Prefix: prefix("2001:db8::5"), VM: "vm1"}, events.CodeInvalid, `a claim in 2001:db8::/57 of network "web" is a /64`},
 		"gateway":               {&events.IPAssigned{Prefix: prefix("203.0.113.1"), VM: "vm1"}, events.CodeTaken, `holds 203.0.113.1, a gateway of network "web"`},

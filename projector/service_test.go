@@ -3,16 +3,19 @@ package projector
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
 
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/internal/dhcp"
 	"github.com/hostroute/hostroute/ipv6"
+	"github.com/hostroute/hostroute/vrf"
 )
 
 // held is a prefix with the role in which a guest is given it.
@@ -229,6 +232,66 @@ func TestSources(t *testing.T) {
 	want("hv1", "a", "[203.0.113.20/32]", 1)
 	want("hv1", "b", "[203.0.113.9/32 203.0.113.20/32 2001:db8:0:1::/64]", 2)
 	want("hv2", "b", "[203.0.113.9/32 203.0.113.20/32 2001:db8:0:1::/64]", 0)
+}
+
+// TestGuestsAreToldTheirOwnOnly draws histories, and wants every guest to be
+// told of what it holds itself, from a gateway that its tap has, once.
+func TestGuestsAreToldTheirOwnOnly(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := fold(drawHistory(t))
+		homes := map[string]string{} // VRF and address → tap that leases it
+		for _, hv := range worldHVs {
+			h := Desired(s, hv)
+			taps := map[string]vrf.Tap{}
+			for _, tap := range h.Taps {
+				taps[tap.Name] = tap
+			}
+			lease := func(tap, vm string, a netip.Addr) {
+				if !slices.Contains(taps[tap].Sources, netip.PrefixFrom(a, a.BitLen())) {
+					t.Fatalf("%s on %s is given %s and may send from %v", vm, tap, a, taps[tap].Sources)
+				}
+				if s.Guest(vm).Hypervisor != hv {
+					return
+				}
+				key := taps[tap].VRF + " " + a.String()
+				if other, twice := homes[key]; twice {
+					t.Fatalf("%s is given on %s and on %s", key, other, tap)
+				}
+				homes[key] = tap
+			}
+			for _, d := range h.DHCP {
+				lease(d.Tap, d.VM, d.Address)
+				if tap := taps[d.Tap]; !slices.Contains(tap.Gateways, d.Gateway) || tap.MAC != d.MAC || !d.Subnet.Contains(d.Address) {
+					t.Fatalf("tap %+v, told %+v", tap, d)
+				}
+			}
+			for _, six := range h.IPv6 {
+				for _, a := range six.Lease.Addresses {
+					lease(six.Tap, six.VM, a)
+				}
+				checkOwn(t, six, taps[six.Tap].Sources)
+			}
+		}
+	})
+}
+
+// checkOwn wants prefixes that guests take for their own to be theirs, and
+// those that are on the link for all to have a proxy.
+func checkOwn(t *rapid.T, s ipv6.Service, sources []netip.Prefix) {
+	own := slices.Clone(s.Lease.Delegated)
+	for _, o := range s.Router.Prefixes {
+		switch {
+		case o.Autonomous:
+			own = append(own, o.Prefix)
+		case s.Proxy == nil || !slices.Contains(s.Proxy.Prefixes, o.Prefix):
+			t.Fatalf("%s is on the link of %s, and nobody answers for the others in it", o.Prefix, s.Tap)
+		}
+	}
+	for i, p := range own {
+		if !slices.Contains(sources, p) || slices.Contains(own[:i], p) {
+			t.Fatalf("%s is told of %v and holds %v", s.VM, own, sources)
+		}
+	}
 }
 
 func option(p string, onLink, autonomous bool) ipv6.OnLink {
