@@ -45,13 +45,18 @@ func (p *program) start(cmd *exec.Cmd) (stop func(os.Signal)) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = cmd.Wait() }()
 	stop = func(s os.Signal) {
-		_ = cmd.Process.Signal(s)
-		select {
-		case <-ended:
-		case <-time.After(patience):
-			p.t.Errorf("%s ignored %v; killing it", cmd.Path, s)
-			_ = cmd.Process.Kill()
-			<-ended
+		again, late := time.NewTicker(time.Second), time.After(patience)
+		defer again.Stop()
+		for {
+			_ = cmd.Process.Signal(s)
+			select {
+			case <-ended:
+				return
+			case <-again.C: // dhcpcd loses one that comes while its script runs
+			case <-late:
+				p.t.Errorf("%s ignored %v; killing it", cmd.Path, s)
+				s = syscall.SIGKILL
+			}
 		}
 	}
 	p.t.Cleanup(func() {
