@@ -103,7 +103,7 @@ func (t *task) handle(packet []byte, from packetFrom, back sender) {
 }
 
 // answer sends a reply. One that can't be sent to the guest's address, because
-// its route or its neighbour entry is missing, is sent to everybody.
+// the VRF has no route to it, is sent to everybody on the tap.
 func answer(reply dhcp.Reply, source netip.Addr, back sender) error {
 	packet := encode(reply)
 	err := back.write(packet, source, reply.To)
