@@ -13,10 +13,11 @@
 // The three styles of a network are three fillings of the same Service. With a
 // /64 of its own (slaac) the guest gets a prefix with A and without L: it forms
 // addresses, privacy addresses too, and asks for nobody on the link, so that no
-// proxy is needed. In one shared /64 (shared) the prefix has L and the guest asks
-// for the others on the link: the ND proxy answers. With a /128 (dhcp) the prefix
-// has neither; M sends the guest to DHCPv6, and the advertisement is still what
-// brings the default route, which DHCPv6 can't.
+// proxy is needed. In one shared /64 (shared) the prefix has L and not A: M sends
+// the guest to DHCPv6 for its address, and for the others it asks on the link,
+// where the ND proxy answers. With a /128 (dhcp) there is M without L, and so no
+// proxy. The advertisement is what brings the default route in all of them, which
+// DHCPv6 can't.
 //
 // # Router advertisements
 //
@@ -73,8 +74,8 @@
 // filter. Every question that gets no answer has one of the few reasons of
 // [Ignored], which are fit to be labels of a metric.
 //
-// The shortcomings are those of all ND proxies (RFC 4389, section 8): a guest that
-// uses secure ND (RFC 3971) takes none of the answers for true.
+// As with every ND proxy (RFC 4389), a guest that uses secure ND (RFC 3971) takes
+// none of the answers for true.
 //
 // # DHCPv6
 //

@@ -96,7 +96,13 @@ func run(t *testing.T, hv *testenv.Netns) (s *Server, stop func()) {
 // ear hears the router advertisements that arrive at eth0 of a guest.
 type ear struct {
 	mu    sync.Mutex
-	heard []*ndp.RouterAdvertisement
+	heard []heard
+}
+
+// heard is an advertisement, and to whom it was sent.
+type heard struct {
+	to netip.Addr
+	*ndp.RouterAdvertisement
 }
 
 type earConn struct{ *packet.Conn }
@@ -136,11 +142,11 @@ func (e *ear) frame(f []byte, _ struct{}) {
 	if ra, ok := m.(*ndp.RouterAdvertisement); ok && err == nil && f[21] == 255 && netip.AddrFrom16([16]byte(f[22:38])) == ipv6.RouterAddress {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.heard = append(e.heard, ra)
+		e.heard = append(e.heard, heard{netip.AddrFrom16([16]byte(f[38:54])), ra})
 	}
 }
 
-func (e *ear) all() []*ndp.RouterAdvertisement {
+func (e *ear) all() []heard {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Clone(e.heard)
