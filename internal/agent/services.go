@@ -92,6 +92,26 @@ func (s *services) status() map[string]GuestServices {
 	return taps
 }
 
+// facts is what a tap's services remember of its guest; false: none is there.
+func (s *services) facts(tap string) (ServiceFacts, bool) {
+	known, ok := s.status()[tap]
+	var f ServiceFacts
+	if d := known.DHCPv4; d != nil && d.Lease != nil {
+		f.DHCPv4 = d.Lease.Acknowledged
+	}
+	if d := known.DHCPv6; d != nil {
+		for _, b := range d.Bound {
+			if b.AcknowledgedAt.After(f.DHCPv6) {
+				f.DHCPv6 = b.AcknowledgedAt
+			}
+		}
+	}
+	if known.RA != nil {
+		f.Advertised = known.RA.LastAdvertisement
+	}
+	return f, ok
+}
+
 // failures says which services of which taps don't run, by tap.
 func failures(taps map[string]GuestServices) (list []string) {
 	add := func(tap, service, err string) {

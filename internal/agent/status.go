@@ -17,7 +17,7 @@ func (a *Agent) socket() *socket {
 	return &socket{path: a.cfg.Socket, log: a.log, answers: map[string]answer{
 		PathStatus:  func(*http.Request) (any, error) { return a.status(), nil },
 		PathRoutes:  a.routes,
-		PathExplain: a.explain(nil),
+		PathExplain: a.explain(a.guests.facts),
 		PathPeers:   func(*http.Request) (any, error) { return a.peers(), nil },
 		PathGuests: func(r *http.Request) (any, error) {
 			list := guests(a.ledger.State(), a.cfg.Hypervisor, a.taps(r.Context()))
