@@ -25,6 +25,14 @@
 //
 // All three end in the same [Desired], which a test holds them to.
 //
+// # What guests are told
+//
+// Desired also fills in what the guest behind each tap is told by DHCPv4, by
+// router advertisements and by DHCPv6, and what it may send. All of it follows
+// from the network and from what the guest holds on the interface: a guest is
+// never told what it doesn't hold, which a test checks on drawn histories. A
+// hypervisor that only expects a guest is ready to tell it the same.
+//
 // # Sequences
 //
 // The sequence of an event is that of the first message of its batch, which

@@ -15,6 +15,7 @@ func FuzzDecodeRegister(f *testing.F) {
 			"addresses":[{"prefix":"203.0.113.7/32","role":"primary","interface":0}],"next":{"hypervisor":"hv2","taps":["u"]}}`,
 		`{"owners":[{"vm":"a","role":"anycast","since":0},{"vm":"b","role":"anycast","since":7}]}`,
 		`{"network":"web","vrf":"public","subnets":[{"prefix":"203.0.113.0/24"}],"gateways":["203.0.113.1"]}`,
+		`{"network":"web","vrf":"public","subnets":[{"prefix":"203.0.113.0/24"},{"prefix":"2001:db8::/64"}],"dhcp":{"style":"host","lease":-1,"options":[{"code":300,"hex":"0"}]},"ipv6":"shared","ra":{"interval":-1,"on_link":true},"routes":["::/0","10.0.0.0/8"]}`,
 		`{"networks":{"web":["203.0.113.0/24"]}}`, `{"hypervisor":"hv1","drained":true}`, `null`, `{}`, `[]`,
 	} {
 		f.Add(byte(i), []byte(value))
@@ -42,6 +43,13 @@ func FuzzDecodeRegister(f *testing.F) {
 		s := New()
 		s.Put(subject, r)
 		s.Put("hr.net.web", &Network{NetworkDefined: *network("web")})
+		if n, ok := r.(*Network); ok && r.Exists() { // a guest in a network of any kind
+			g := &Guest{VM: "_", Hypervisor: "hv1", Interfaces: []Interface{{Interface: events.Interface{Tap: "t", Network: "web"}, VRF: n.VRF}}}
+			for _, p := range []string{"203.0.113.7", "2001:db8::7", "2001:db8:1::/64", "2001:db8:2::/80"} {
+				g.Addresses = append(g.Addresses, Address{Prefix: prefix(p).Prefix, Role: events.RolePrimary})
+			}
+			s.Put("hr.vm._", g)
+		}
 		Desired(s, "hv1")
 		Desired(s, "hv2")
 		for _, data := range []events.Data{

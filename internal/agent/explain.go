@@ -78,7 +78,8 @@ type explainFacts struct {
 
 	state     *projector.State
 	host      projector.Host  // as applied last
-	present   map[string]bool // taps that exist
+	present   map[string]bool // taps that exist and can be served
+	leftOut   []string        // taps that exist and can't be served
 	errs      []string        // of the last apply
 	announced []bgp.Announcement
 	said      bool // announced was said at all
@@ -147,7 +148,7 @@ func (a *Agent) facts(address netip.Addr, vrfs []string) explainFacts {
 	announced, said := a.apply.current()
 	f := explainFacts{
 		address: address, hypervisor: a.cfg.Hypervisor, now: time.Now(),
-		state: a.ledger.State(), host: applied.host, present: applied.present, errs: applied.errs,
+		state: a.ledger.State(), host: applied.host, present: applied.present, leftOut: applied.leftOut, errs: applied.errs,
 		announced: announced, said: said,
 		uplinks: a.cfg.Uplinks, absentUplinks: applied.waiting, interconnects: a.cfg.Guests.Interconnects, configured: a.vrfs(),
 	}

@@ -234,6 +234,8 @@ func (f explainFacts) explainHolder(d *Destination, h holder) {
 		d.say("Guest %s, which has %s, lived here on tap %s before; its home is %s since sequence %d.", vm, p, h.tap, h.guest.Hypervisor, h.guest.Epoch)
 	case f.problemOf(vm, h.tap) != "":
 		d.say("Guest %s of this hypervisor has %s and isn't served: %s.", vm, p, f.problemOf(vm, h.tap))
+	case slices.Contains(f.leftOut, h.tap):
+		d.say("Guest %s of this hypervisor has %s, but its tap %s can't be put into VRF %s, so it is neither routed nor announced; see `hostroute status`.", vm, p, h.tap, d.VRF)
 	case !f.present[h.tap]:
 		d.say("Guest %s of this hypervisor has %s, but its tap %s is not on this host, so it is neither routed nor announced.", vm, p, h.tap)
 	case h.held.Role == events.RoleAnycast && d.To == ToGuest:

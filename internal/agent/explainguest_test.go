@@ -93,6 +93,9 @@ func TestExplainGuestThatGetsNothing(t *testing.T) {
 			"Nothing in VRF public leads to 203.0.113.9: its table ends in an unreachable default, so the sender is told that the destination is unreachable.",
 			"Guest vm2 of this hypervisor has 203.0.113.9/32, but its tap tap2 is not on this host, so it is neither routed nor announced.",
 		}, not: []string{"no guest"}},
+		"tap of no use": {address: "203.0.113.9", to: ToNowhere, change: func(f *explainFacts) { f.leftOut = []string{"tap2"} }, want: []string{
+			"Guest vm2 of this hypervisor has 203.0.113.9/32, but its tap tap2 can't be put into VRF public, so it is neither routed nor announced; see `hostroute status`.",
+		}},
 		"expected": {address: "203.0.113.4", to: ToLearned, routed: true, change: elsewhere("203.0.113.4/32"), want: []string{
 			"203.0.113.4 in VRF public goes by the learned route 203.0.113.4/32 to 100.64.0.12 by uplink a0 (plane a).",
 			"Guest vm4, which has 203.0.113.4/32, is expected here on tap tap9 and still lives on hv2: all is prepared, and nothing is routed to it or announced before it has moved.",

@@ -144,9 +144,9 @@ func (f explainFacts) explainAbsentGateway(d *Destination) {
 
 func areNot(taps []string) string {
 	if len(taps) == 1 {
-		return "tap " + taps[0] + " is not"
+		return "tap " + taps[0] + " is not in use"
 	}
-	return listed("tap", taps) + " are not"
+	return listed("tap", taps) + " are not in use"
 }
 
 // tapsOf lists the taps of a VRF that have the address as a gateway.

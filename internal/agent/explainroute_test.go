@@ -109,7 +109,7 @@ func TestExplainOwnAddresses(t *testing.T) {
 			"It is a gateway of network idle, which has no guest on this hypervisor, so nothing answers for it here.",
 		}},
 		"gateway of absent taps": {address: "203.0.113.1", to: ToNowhere, change: func(f *explainFacts) { f.present = nil }, want: []string{
-			"It is a gateway of network web, whose taps tap1, tap2, tap3, tap9 are not here, so nothing answers for it here.",
+			"It is a gateway of network web, whose taps tap1, tap2, tap3, tap9 are not in use here, so nothing answers for it here.",
 		}},
 		"IPv4 gateway of a network without": {address: "169.254.0.1", to: ToNowhere, routed: true, want: []string{
 			"169.254.0.1 in VRF private is the gateway that taps have without being told: this hypervisor answers for it itself, on tap tap7.",
