@@ -18,6 +18,9 @@
 //     route away for it. A session that never was up hasn't failed either.
 //   - A session that goes away says AdminDown and waits until its peer has
 //     understood, for the peer's detection time at most.
+//   - A change is told to the peer at once, ahead of the next packet (section
+//     6.8.7), but in the long run once a second at most: two ends that answer
+//     each other's changes with changes could go on for ever.
 //   - Nothing here allocates once a session exists.
 //
 // Demand mode and the echo function are not offered; a peer that asks for

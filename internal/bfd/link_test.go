@@ -16,7 +16,8 @@ type end struct {
 
 type sentPacket struct {
 	Packet
-	at Instant
+	at    Instant
+	early bool // because something changed
 }
 
 // flight is a packet on its way.
@@ -37,7 +38,6 @@ type link struct {
 	delay  time.Duration     // at most
 	mixed  bool              // packets overtake each other
 	lose   func(to int) bool // nil: nothing is lost
-	each   func()            // called after each step
 }
 
 func newLink(t testing.TB, seed uint64, a, b Params) *link {
@@ -102,8 +102,9 @@ func (l *link) arrive(f flight) {
 func (l *link) send() {
 	for i, e := range l.ends {
 		var p Packet
-		for e.Advance(l.now, l.random.Uint32(), &p) {
-			e.sent = append(e.sent, sentPacket{p, l.now})
+		e.expire(l.now)
+		for early := e.urgent; e.Advance(l.now, l.random.Uint32(), &p); early = e.urgent {
+			e.sent = append(e.sent, sentPacket{p, l.now, early})
 			if l.lose == nil || !l.lose(1-i) {
 				l.fly(flight{1 - i, p, l.now.Add(time.Duration(l.random.Int64N(int64(l.delay))))})
 			}

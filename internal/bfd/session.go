@@ -31,6 +31,7 @@ type Session struct {
 	heard    Instant // the last packet of the peer that counted
 	sentAt   Instant // the last packet of ours that was due
 	urgent   bool    // the next packet differs from the last one and is due now
+	hurry    Instant // so much later than now as packets went out ahead of their time, a second for each
 	final    bool    // a poll of the peer waits for its answer
 	jitter   uint32  // the share of the jitter's range that is taken off until the next packet
 	farewell farewell
@@ -100,7 +101,7 @@ func (s *Session) Receive(p *Packet, now Instant) error {
 	s.heard = now
 	s.note(p)
 	if p.Final {
-		s.timing.final()
+		s.timing.final(now)
 	}
 	if s.state == AdminDown {
 		s.farewell.hear(p.State)
@@ -108,7 +109,7 @@ func (s *Session) Receive(p *Packet, now Instant) error {
 		s.react(p.State, now)
 		s.final = s.final || p.Poll
 	}
-	if !p.Final && s.timing.plain() {
+	if !p.Final && s.timing.plain(now) {
 		s.retime()
 	}
 	return nil

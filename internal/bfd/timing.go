@@ -11,8 +11,11 @@ type timing struct {
 	tx, rx   time.Duration // announced in every packet
 	beforeTx time.Duration // announced before the Poll sequence under way; else as tx and rx
 	beforeRx time.Duration
-	polling  bool // packets carry the Poll bit until a Final comes
-	settling bool // the Final came; a packet without it must come before the next Poll sequence
+	polling  bool    // packets carry the Poll bit until a Final comes
+	settling bool    // the Final came; the next Poll sequence may not begin yet
+	polledAt Instant // the first packet with the Poll bit of this sequence; 0: none was sent
+	lastPoll Instant // the last one
+	calmAt   Instant // while settling: when every packet with the Poll bit has been answered
 }
 
 // reset announces intervals without asking for a confirmation: there is nobody
@@ -32,20 +35,37 @@ func (t *timing) change(tx, rx time.Duration, up bool) {
 	}
 }
 
-// final ends the Poll sequence.
-func (t *timing) final() {
-	if t.polling {
-		t.polling, t.settling = false, true
-		t.beforeTx, t.beforeRx = t.tx, t.rx
+// polled notes that a packet with the Poll bit was sent.
+func (t *timing) polled(now Instant) {
+	if t.polledAt == 0 {
+		t.polledAt = now
 	}
+	t.lastPoll = now
+}
+
+// final ends the Poll sequence. A Final that comes before the first packet with
+// the Poll bit answers the sequence before.
+func (t *timing) final(now Instant) {
+	if !t.polling || t.polledAt == 0 {
+		return
+	}
+	t.polling, t.settling = false, true
+	t.calmAt = t.lastPoll.Add(now.Sub(t.polledAt))
+	t.polledAt = 0
+	t.beforeTx, t.beforeRx = t.tx, t.rx
 }
 
 // plain notes a packet without Final bit and tells whether that allows the next
-// Poll sequence.
-func (t *timing) plain() bool {
-	settled := t.settling
+// Poll sequence: a round trip must have passed since the last packet with the
+// Poll bit, and this packet be no answer to it (the second and third choice of
+// RFC 5880 section 6.8.3, for with several packets with the Poll bit on their
+// way neither alone keeps a late Final from ending the wrong sequence).
+func (t *timing) plain(now Instant) bool {
+	if !t.settling || now < t.calmAt {
+		return false
+	}
 	t.settling = false
-	return settled
+	return true
 }
 
 // wantedTx is bfd.DesiredMinTxInterval as parameters and state want it.
@@ -107,11 +127,21 @@ func (s *Session) detectAt() Instant {
 	return s.heard.Add(s.detection())
 }
 
+// hurries is how many packets more than one a second may go out ahead of their
+// time because something changed. Without a limit two ends whose packets cross
+// each other can answer every change with a change for ever.
+const hurries = 3
+
 // sendAt is when the next packet is due that isn't the answer to a poll.
 func (s *Session) sendAt() Instant {
+	if s.urgent {
+		return min(s.regularAt(), max(s.sentAt, s.hurry-hurries*Instant(SlowTx)))
+	}
+	return s.regularAt()
+}
+
+func (s *Session) regularAt() Instant {
 	switch {
-	case s.urgent:
-		return s.sentAt
 	case s.remoteMinRx == 0: // the peer wants none
 		return Never
 	case s.remoteDemand && s.state == Up && s.remoteState == Up && !s.timing.polling: // section 6.8.7
@@ -159,6 +189,12 @@ func (s *Session) Advance(now Instant, random uint32, out *Packet) bool {
 	if s.final {
 		s.final = false // and the packet that may be due goes out besides
 	} else {
+		if s.urgent {
+			s.hurry = max(s.hurry, now).Add(SlowTx)
+		}
+		if out.Poll {
+			s.timing.polled(now)
+		}
 		s.sentAt, s.urgent, s.jitter = now, false, random
 		s.farewell.count()
 	}
