@@ -175,7 +175,7 @@ func (l Lease) own(kind IAKind) []netip.Prefix {
 	switch kind {
 	case IANA:
 		var out []netip.Prefix
-		for _, a := range l.Addresses {
+		for _, a := range onlyIPv6(l.Addresses) {
 			out = append(out, netip.PrefixFrom(a, a.BitLen()))
 		}
 		return out

@@ -69,6 +69,7 @@ func settings() []string {
 // TestNetworkd takes a lease by four messages or two, renews it, and renews it
 // with another server that comes when the first is gone.
 func TestNetworkd(t *testing.T) {
+	t.Parallel()
 	for _, rapid := range []string{"no", "yes"} {
 		t.Run("RapidCommit="+rapid, func(t *testing.T) {
 			t.Parallel()
@@ -76,7 +77,7 @@ func TestNetworkd(t *testing.T) {
 			guest := plug(t, hv, "tap1")
 			lan(guest)
 			short := lease()
-			short.Preferred, short.Valid = 6*time.Second, 60*time.Second
+			short.Preferred, short.Valid = 4*time.Second, 60*time.Second
 			s, stop := serve(t, hv, Options{}, one(short))
 			p, dir := newProgram(t, networkd)
 			file(t, dir, "eth0.network", fmt.Sprintf(networkdConfig, "solicit", rapid), 0o644)

@@ -40,8 +40,16 @@ func TestTwoTapsHaveNothingInCommon(t *testing.T) {
 	s, _ := serve(t, hv, Options{}, leases)
 	for tap, c := range clients {
 		// The same DUID on both: it is the tap that says who asks.
-		if got := fmt.Sprint(told(c.ask(solicit(c, rapid())))); got != mine(leases[tap]) {
+		a := c.ask(solicit(c))
+		if p := a.GetOneOption(wire.OptionPreference); a.MessageType != wire.MessageTypeAdvertise || p == nil || p.ToBytes()[0] != 255 {
+			t.Errorf("Solicit on %s was answered by %s, want an Advertise of the highest preference", tap, a)
+		}
+		a = c.ask(solicit(c, rapid()))
+		if got := fmt.Sprint(told(a)); got != mine(leases[tap]) {
 			t.Errorf("the guest of %s was given %s, want %s", tap, got, mine(leases[tap]))
+		}
+		if a.MessageType != wire.MessageTypeReply || a.GetOneOption(wire.OptionRapidCommit) == nil {
+			t.Errorf("the rapid Solicit on %s was answered by %s, want a Reply with Rapid Commit", tap, a)
 		}
 		waitFor(t, "the status of "+tap, func() bool { return len(s.Status()[tap].Bound) == len(strings.Fields(mine(leases[tap]))) })
 	}
