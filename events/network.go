@@ -176,7 +176,7 @@ func (d DHCP) check() *Error {
 		case o.Code < 1 || o.Code > 254:
 			return invalid(field+".code", strconv.Itoa(o.Code), "must be 1 to 254")
 		case vital(o.Code):
-			return invalid(field+".code", strconv.Itoa(o.Code), "the protocol itself lives from it; 50 to 55, 57 to 59, 61 and 82 can't be given")
+			return invalid(field+".code", strconv.Itoa(o.Code), "the protocol itself lives from it; 50 to 55, 57 to 59, 61, 80 and 82 can't be given")
 		case seen[o.Code]:
 			return invalid(field+".code", strconv.Itoa(o.Code), "given twice")
 		}
@@ -194,9 +194,9 @@ func (d DHCP) check() *Error {
 }
 
 // vital tells the options by which client and server understand each other
-// (RFC 2132, section 9, RFC 3046): requested address, lease, overload, type,
-// server, parameter list, size, T1, T2, client and relay. A network that gave
-// one would break DHCP for its guests.
+// (RFC 2132, section 9, RFC 4039, RFC 3046): requested address, lease,
+// overload, type, server, parameter list, size, T1, T2, client, rapid commit and
+// relay. A network that gave one would break DHCP for its guests.
 func vital(code int) bool {
-	return code >= 50 && code <= 55 || code >= 57 && code <= 59 || code == 61 || code == 82
+	return code >= 50 && code <= 55 || code >= 57 && code <= 59 || code == 61 || code == 80 || code == 82
 }

@@ -41,6 +41,7 @@ func TestWhatGuestsAreToldIsChecked(t *testing.T) {
 		"search of much":          {networkWith(`"search":[` + strings.Repeat(`"`+long[:253]+`",`, 3) + `"` + long[:253] + `"]`), `search "1020": bytes altogether; at most 1000`},
 		"vital option":            {networkWith(`"dhcp":{"options":[{"code":54,"hex":"00"}]}`), `dhcp.options[0].code "54": the protocol itself lives from it`},
 		"relay option":            {networkWith(`"dhcp":{"options":[{"code":82,"hex":"00"}]}`), `dhcp.options[0].code "82": the protocol itself lives from it`},
+		"rapid commit":            {networkWith(`"dhcp":{"options":[{"code":80,"hex":"00"}]}`), `dhcp.options[0].code "80": the protocol itself lives from it`},
 		"option 0":                {networkWith(`"dhcp":{"options":[{"code":0,"hex":"00"}]}`), `dhcp.options[0].code "0": must be 1 to 254`},
 		"option 255":              {networkWith(`"dhcp":{"options":[{"code":255,"hex":"00"}]}`), `dhcp.options[0].code "255": must be 1 to 254`},
 		"options of much":         {networkWith(`"dhcp":{"options":[` + options(4, 255) + `]}`), `dhcp.options "1028": bytes altogether; at most 1000`},

@@ -129,7 +129,7 @@ func (b *builder) serve(p port) {
 	if s, ok := p.dhcp(); ok {
 		b.host.DHCP = append(b.host.DHCP, s)
 		if len(s.Routes) > 0 && !s.Subnet.Contains(s.Gateway) && !s.Host() {
-			b.problem(p.guest.VM, p.tap.Name, "DHCP tells the guest that it is in %s and that its gateway is %s, which many guests don't take: give network %q a gateway in %s, or the DHCP style host",
+			b.problem(p.guest.VM, p.tap.Name, "DHCP tells the guest that it is in %s and that its gateway is %s, which Windows and others don't take: give network %q a gateway in %s, or the DHCP style host",
 				s.Subnet, s.Gateway, p.network.Network, s.Subnet)
 		}
 	}

@@ -118,12 +118,12 @@ func TestDHCPOfEveryStyle(t *testing.T) {
 			}), ""},
 		"classic without gateway": {defined(func(n *events.NetworkDefined) { n.Gateways = hosts("fe80::1") }), primary("203.0.113.7"),
 			usual(func(s *dhcp.Service) { s.Gateway = addr("169.254.0.1") }),
-			`DHCP tells the guest that it is in 203.0.113.0/24 and that its gateway is 169.254.0.1, which many guests don't take: give network "net" a gateway in 203.0.113.0/24, or the DHCP style host`},
+			`DHCP tells the guest that it is in 203.0.113.0/24 and that its gateway is 169.254.0.1, which Windows and others don't take: give network "net" a gateway in 203.0.113.0/24, or the DHCP style host`},
 		"classic, gateway of another subnet": {defined(nil, subnet("198.51.100.0/24", 0)), primary("198.51.100.7"),
 			usual(func(s *dhcp.Service) {
 				s.Address, s.Subnet = addr("198.51.100.7"), netip.MustParsePrefix("198.51.100.0/24")
 			}),
-			`its gateway is 203.0.113.1, which many`},
+			`its gateway is 203.0.113.1, which Windows`},
 		"classic, gateway of its own subnet": {defined(func(n *events.NetworkDefined) { n.Gateways = hosts("203.0.113.1", "198.51.100.1") }, subnet("198.51.100.0/24", 0)), primary("198.51.100.7"),
 			usual(func(s *dhcp.Service) {
 				s.Address, s.Subnet, s.Gateway = addr("198.51.100.7"), netip.MustParsePrefix("198.51.100.0/24"), addr("198.51.100.1")
