@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownSequence marks the messages of our transactions. The kernel repeats a
-// message's number in what it tells about the change, so that Watch knows ours.
+// ownSequence marks our transactions. The kernel repeats the number of the first
+// message when it tells that the ruleset changed, so that Watch knows ours.
 // Others count from a small number or from the time, so never up here.
 const (
 	ownSequence     = 0xc9000000

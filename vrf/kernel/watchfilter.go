@@ -26,35 +26,41 @@ func subscribeFilter(ns int) (*netlink.Conn, error) {
 }
 
 func (w *watcher) receiveFilter(ctx context.Context, conn *netlink.Conn) error {
+	touched := false // our tables, in the transaction whose messages are coming
 	for {
 		msgs, err := conn.Receive()
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, unix.ENOBUFS): // somebody has a large ruleset
+			touched = false
 			w.note(func() { w.pending.Filter = true })
 		case err != nil:
 			return fmt.Errorf("receiving changes of the filter: %w", err)
 		}
 		for _, m := range msgs {
-			if othersChange(m) {
+			switch {
+			case uint16(m.Header.Type) != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN:
+				touched = touched || aboutFilter(m)
+			case touched && m.Header.Sequence&ownSequenceMask != ownSequence:
 				w.note(func() { w.pending.Filter = true })
+				fallthrough
+			default:
+				touched = false
 			}
 		}
 	}
 }
 
-// othersChange tells whether a message is about our tables and not from us.
-// The first attribute of each is the table's name, but for the last message of
-// a transaction, which is about none.
-func othersChange(m netlink.Message) bool {
-	kind := uint16(m.Header.Type)
-	if kind == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || m.Header.Sequence&ownSequenceMask == ownSequence || len(m.Data) < 4 {
-		return false
-	}
+// aboutFilter tells whether a message is about our tables. In each the first
+// attribute is the table's name, but for the last of a transaction, which is
+// about none and alone has the number that the transaction was sent with.
+func aboutFilter(m netlink.Message) bool {
 	ours := false
-	attributes(m.Data[4:], func(kind uint16, data []byte) {
-		ours = ours || kind == unix.NFTA_TABLE_NAME && cString(data) == filterTable
-	})
+	if len(m.Data) >= 4 {
+		attributes(m.Data[4:], func(kind uint16, data []byte) {
+			ours = ours || kind == unix.NFTA_TABLE_NAME && cString(data) == filterTable
+		})
+	}
 	return ours
 }
