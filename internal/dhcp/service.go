@@ -30,7 +30,7 @@ type Service struct {
 	MTU      int            `json:"mtu,omitempty"` // bytes; 0: not told
 	Lease    time.Duration  `json:"lease"`
 	// Options are further ones; one that the server makes itself is replaced,
-	// except those that the protocol lives from (50 to 55, 57 to 59, 61, 82).
+	// except those that the protocol lives from (50 to 55, 57 to 59, 61, 80, 82).
 	Options []Option `json:"options,omitempty"`
 }
 

@@ -136,8 +136,8 @@ func (r *running) kill() {
 	}
 }
 
-// short is a lease of which the client renews after 4 s, rebinds after 7 s.
-const short = 8 * time.Second
+// short is a lease of which a client renews after 3 s and rebinds after 6 s.
+const short = 7 * time.Second
 
 // lifetime has a client live through everything that DHCP has, and looks at the
 // server and at the guest's kernel after each step.
@@ -304,6 +304,7 @@ func words(list []netip.Addr) string {
 }
 
 func TestRealClientsLiveThroughEverything(t *testing.T) {
+	t.Parallel()
 	for name, c := range clients {
 		for style, service := range map[string]dhcp.Service{"classic": classic(7), "host": host(7)} {
 			t.Run(name+"/"+style, func(t *testing.T) {

@@ -40,13 +40,14 @@ func await(t *testing.T, what string, condition func() bool, details ...func() s
 	}
 }
 
-// site is a hypervisor without VRF: a namespace with taps, set up like the agent
+// site is a hypervisor, by default without VRF: a namespace with taps, set up like the agent
 // does it, and a server.
 type site struct {
 	t        *testing.T
 	host     *testenv.Netns
 	server   *Server
 	services map[fleet.Port]dhcp.Service
+	vrf      string // where there is one: its taps are enslaved to it
 }
 
 // internet is an address that guests reach through their gateway.
@@ -99,6 +100,9 @@ func (s *site) plug(service dhcp.Service) *guest {
 	g := &guest{Netns: testenv.NewNetns(s.t), site: s}
 	testenv.Veth(s.host, service.Tap, g.Netns, "eth0")
 	g.IP(fmt.Sprintf("link set eth0 address %s", mac(service)))
+	if s.vrf != "" {
+		s.host.IP("link set " + service.Tap + " master " + s.vrf)
+	}
 	s.host.IP(
 		"link set "+service.Tap+" address ee:ee:ee:ee:ee:01 addrgenmode none",
 		"address add fe80::1/64 dev "+service.Tap+" nodad",
@@ -131,11 +135,19 @@ func (g *guest) serve(service dhcp.Service) {
 	g.site.t.Helper()
 	g.site.host.IP(
 		fmt.Sprintf("address replace %s/32 dev %s scope link", service.Gateway, service.Tap),
-		fmt.Sprintf("route replace %s/32 dev %s protocol 201 metric 100", service.Address, service.Tap),
+		fmt.Sprintf("route replace %s/32 dev %s protocol 201 metric 100%s", service.Address, service.Tap, g.site.table()),
 		fmt.Sprintf("neigh replace %s lladdr %s dev %s nud permanent", service.Address, mac(service), service.Tap),
 	)
 	g.site.services[g.tap] = service
 	g.site.server.Set(maps.Clone(g.site.services))
+}
+
+// table is what ip(8) has to add to a route.
+func (s *site) table() string {
+	if s.vrf == "" {
+		return ""
+	}
+	return " vrf " + s.vrf
 }
 
 func (g *guest) status() Status { return g.site.server.Status()[g.tap.Name] }

@@ -194,7 +194,7 @@ func TestHowAnswersLookOnTheWire(t *testing.T) {
 	conn, read := g.dial(), g.frames()
 	own, broad := []byte{203, 0, 113, 7}, []byte{255, 255, 255, 255}
 	macBroad := slices.Repeat([]byte{255}, 6)
-	check := func(name string, packet []byte, wantMAC, wantIP []byte) {
+	check := func(name string, packet, wantMAC, wantIP []byte) {
 		t.Helper()
 		if _, err := conn.WriteToUDPAddrPort(packet, netip.AddrPortFrom(everybody, serverPort)); err != nil {
 			t.Fatal(err)
@@ -210,6 +210,45 @@ func TestHowAnswersLookOnTheWire(t *testing.T) {
 	check("discover with the broadcast flag", from(t, dhcpv4.MessageTypeDiscover, mac(service), dhcpv4.WithBroadcast(true)), macBroad, broad)
 	check("rebinding", from(t, dhcpv4.MessageTypeRequest, mac(service), dhcpv4.WithClientIP(own)), service.MAC[:], own)
 	check("nak", from(t, dhcpv4.MessageTypeRequest, mac(service), option(50, []byte{192, 0, 2, 1})), macBroad, broad)
+}
+
+// TestATapInAVRF serves a guest whose tap is enslaved: the socket is bound to
+// the tap, broadcasts leave there, and unicasts follow the VRF's routes.
+func TestATapInAVRF(t *testing.T) {
+	testenv.RequireVRF(t)
+	s := newSite(t, Options{})
+	s.vrf = "public"
+	s.host.IP("link add public type vrf table 90", "link set public up", "route add unreachable default metric 4278198272 vrf public")
+	service := host(7)
+	g := s.plug(service)
+	read := g.frames()
+	g.IP("address add 203.0.113.7/32 dev eth0", "route add 169.254.0.1 dev eth0", "route add default via 169.254.0.1")
+	conn := g.dial()
+	discover := from(t, dhcpv4.MessageTypeDiscover, mac(service))
+	for _, step := range []struct {
+		name   string
+		to     netip.Addr
+		packet []byte
+		kind   dhcpv4.MessageType
+		wantTo []byte
+	}{
+		{"discover", everybody, discover, dhcpv4.MessageTypeOffer, service.Address.AsSlice()},
+		{"discover, broadcast", everybody, from(t, dhcpv4.MessageTypeDiscover, mac(service), dhcpv4.WithBroadcast(true)), dhcpv4.MessageTypeOffer, everybody.AsSlice()},
+		{"renewing", service.Gateway, from(t, dhcpv4.MessageTypeRequest, mac(service), dhcpv4.WithClientIP(service.Address.AsSlice())), dhcpv4.MessageTypeAck, service.Address.AsSlice()},
+		{"discover, no route", everybody, discover, dhcpv4.MessageTypeOffer, everybody.AsSlice()},
+	} {
+		if step.name == "discover, no route" {
+			s.host.IP("route del 203.0.113.7/32 dev tap7 vrf public")
+			g.IP("address flush dev eth0") // from an address without a route nothing is accepted
+		}
+		t.Log(step.name)
+		if m := ask(t, conn, step.to, step.packet); m.MessageType() != step.kind {
+			t.Errorf("%s: answered with %v", step.name, m.MessageType())
+		}
+		if f := read(); !slices.Equal(f[30:34], step.wantTo) || !slices.Equal(f[26:30], service.Gateway.AsSlice()) {
+			t.Errorf("%s: from %v to %v", step.name, f[26:30], f[30:34])
+		}
+	}
 }
 
 func TestATapThatIsNotThereIsTold(t *testing.T) {
