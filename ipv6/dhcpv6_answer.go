@@ -3,7 +3,6 @@ package ipv6
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -164,9 +163,9 @@ func (l Lease) chosen(asked []IA, kind IAKind) int {
 // leased is what the guest has of a kind.
 func (l Lease) leased(kind IAKind) []Leased {
 	var out []Leased
-	valid := min(l.Valid, infinite)
+	valid := within(l.Valid, infinite)
 	for _, p := range l.own(kind) {
-		out = append(out, Leased{Prefix: p, Preferred: min(l.Preferred, valid), Valid: valid})
+		out = append(out, Leased{Prefix: p, Preferred: within(l.Preferred, valid), Valid: valid})
 	}
 	return out
 }
@@ -212,7 +211,7 @@ func isHint(kind IAKind, p netip.Prefix) bool {
 
 // timers are what RFC 8415, section 21.4, recommends.
 func (l Lease) timers() (t1, t2 time.Duration) {
-	preferred := min(l.Preferred, l.Valid, infinite)
+	preferred := within(l.Preferred, within(l.Valid, infinite))
 	if preferred == infinite {
 		return infinite, infinite
 	}
@@ -248,15 +247,12 @@ func onlyIPv6(addrs []netip.Addr) []netip.Addr {
 	return out
 }
 
-// onlyNames leaves out what can't be encoded as a domain name (RFC 1035, section
-// 3.1), which would spoil the others with it.
+// onlyNames leaves out what is no domain name, which would spoil the others.
 func onlyNames(domains []string) []string {
 	var out []string
 	for _, d := range domains {
-		d = strings.TrimSuffix(d, ".")
-		bad := slices.ContainsFunc(strings.Split(d, "."), func(label string) bool { return label == "" || len(label) > 63 })
-		if !bad && len(d) <= 253 {
-			out = append(out, d)
+		if name, ok := domainName(d); ok {
+			out = append(out, name)
 		}
 	}
 	return out

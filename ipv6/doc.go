@@ -79,8 +79,36 @@
 //
 // # DHCPv6
 //
-// [Lease.Answer] decides what a client is given: the guest's own addresses and
-// delegated prefixes, and nothing else whatever it asks for.
+// [Lease.Answer] says what a client is told, from its lease and one message alone.
+// Whatever DUID, IAID or hostname it claims, it gets what its tap has: nothing is
+// kept of it, so there is no pool to use up, and no lease to lose in a restart.
+//
+//   - One association of a kind gets all there is, all addresses, the primary
+//     first, or all delegated prefixes; others get NoAddrsAvail or NoPrefixAvail,
+//     as does every association for temporary addresses. Wishes count for nothing.
+//   - What a client believes to have and has not is withdrawn with lifetimes of 0
+//     in answer to Renew and Rebind, and is NotOnLink in answer to Request and
+//     Confirm, also where it is an address of the subnet that the guest believes
+//     to be on.
+//   - Release and Decline are acknowledged and change nothing.
+//   - Advertise has the highest preference, so that no client waits for others;
+//     Rapid Commit is used with clients that offer it, where there is anything to
+//     commit. T1 and T2 are 0.5 and 0.8 of the preferred lifetime.
+//   - Resolvers, search domains (RFC 3646), time servers (RFC 5908), SOL_MAX_RT,
+//     INF_MAX_RT (RFC 7083) and the refresh time are told to who asks for them.
+//   - Who sends to fe80::1 instead of the group is told UseMulticast. What RFC 8415,
+//     section 16, says to discard is discarded, as is everything relayed, with one
+//     of the reasons of [DHCPIgnored], a small fixed set.
+//
+// All servers, on every hypervisor and after every restart, are one to the guest:
+// they have the same DUID ([ServerDUID]), address and hardware address. So a guest
+// that moved renews where it is now, at T1 and not only by Rebind at T2. That a
+// guest sees two of them at once can't be, because its link ends at the tap; a
+// guest with two interfaces sees one server with two interfaces.
+//
+// Reconfigure is not sent, since clients accept it only with authentication that
+// they don't have in practice: a change reaches a guest at T1. Authentication,
+// relays, leasequery and the Server Unicast option are not there on purpose.
 //
 // # Tests
 //

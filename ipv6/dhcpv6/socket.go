@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hostroute/hostroute/ipv6"
 )
 
 // RFC 8415, section 7.
@@ -17,8 +19,8 @@ const (
 	clientPort = 546
 )
 
-func allServers() netip.Addr { return netip.MustParseAddr("ff02::1:2") } // All_DHCP_Relay_Agents_and_Servers
-func router() netip.Addr     { return netip.MustParseAddr("fe80::1") }   // who answers, on every tap
+// allServers is All_DHCP_Relay_Agents_and_Servers (RFC 8415, section 7.1).
+func allServers() netip.Addr { return netip.MustParseAddr("ff02::1:2") }
 
 // sender is where a packet came from and to which address.
 type sender struct {
@@ -99,10 +101,10 @@ func probe(tap string) error {
 	defer unix.Close(fd)
 	err = firstError(
 		func() error { return unix.BindToDevice(fd, tap) },
-		func() error { return unix.Bind(fd, &unix.SockaddrInet6{Addr: router().As16()}) },
+		func() error { return unix.Bind(fd, &unix.SockaddrInet6{Addr: ipv6.RouterAddress.As16()}) },
 	)
 	if err != nil {
-		return fmt.Errorf("looking for %s on %s: %w", router(), tap, err)
+		return fmt.Errorf("looking for %s on %s: %w", ipv6.RouterAddress, tap, err)
 	}
 	return nil
 }
@@ -146,7 +148,7 @@ func (s *socket) Close() error { return s.file.Close() }
 // send sends from fe80::1 to the client's port of a link-local address on the
 // tap. It never waits: what the tap has no room for is lost.
 func (s *socket) send(packet []byte, to netip.Addr) error {
-	info := unix.PktInfo6(&unix.Inet6Pktinfo{Addr: router().As16(), Ifindex: uint32(s.tap)})
+	info := unix.PktInfo6(&unix.Inet6Pktinfo{Addr: ipv6.RouterAddress.As16(), Ifindex: uint32(s.tap)})
 	client := &unix.SockaddrInet6{Port: clientPort, Addr: to.As16()}
 	var sent error
 	err := s.raw.Control(func(fd uintptr) { sent = unix.Sendmsg(int(fd), packet, info, client, 0) })

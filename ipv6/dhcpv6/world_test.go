@@ -183,7 +183,7 @@ func (c *client) receive() *wire.Message {
 	if err != nil {
 		c.t.Fatalf("waiting for an answer: %v", err)
 	}
-	if from.Addr().WithZone("") != router() || from.Port() != serverPort {
+	if from.Addr().WithZone("") != ipv6.RouterAddress || from.Port() != serverPort {
 		c.t.Fatalf("the answer came from %v", from)
 	}
 	m, err := wire.MessageFromBytes(buf[:n])
