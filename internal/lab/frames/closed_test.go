@@ -1,6 +1,8 @@
 package frames
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -48,66 +50,47 @@ func TestFailClosedVRF(t *testing.T) {
 	failClosed(t, true)
 }
 
-// failClosed: whatever happens to the agent or the tap, nothing illegal passes. Each case puts by hand
-// everything else into place that could let a frame through.
+// failClosed: whatever happens to the agent or the tap, nothing illegal passes. Each step of the tap's life puts
+// by hand everything else into place that could let a frame through, and happens in a second world without the
+// filter as well, where more has to be seen.
 func failClosed(t *testing.T, devices bool) {
-	for _, c := range []struct {
+	w, bare := newWorld(t, devices), newWorld(t, devices)
+	anything := func() []*probe { return repertoire(true) }
+	nothing := func() []*probe { return repertoire(false) }
+	for _, step := range []struct {
 		name   string
 		probes func() []*probe
 		happen func(*world)
 	}{
-		{"the agent is dead", func() []*probe { return repertoire(true) }, func(w *world) {
-			w.check(w.kernel.Close())
-		}},
-		{"the tap is released", func() []*probe { return repertoire(false) }, func(w *world) {
-			w.host.Taps = w.host.Taps[1:]
-			w.apply()
-			w.attach(one.tap)
-		}},
-		{"the agent is dead and the tap released", func() []*probe { return repertoire(false) }, func(w *world) {
-			w.host.Taps = w.host.Taps[1:]
-			w.apply()
-			w.check(w.kernel.Close())
-			w.attach(one.tap)
-		}},
-		{"the tap is new, and the log has not named it", func() []*probe { return repertoire(false) }, func(w *world) {
-			w.replug("vnet7")
-			w.attach("vnet7")
-		}},
-		{"the tap is made anew", illegal, func(w *world) {
-			w.replug(one.tap)
-			w.attach(one.tap)
-		}},
-		{"the tap is made anew, and the agent is dead", illegal, func(w *world) {
-			w.check(w.kernel.Close())
-			w.replug(one.tap)
-			w.attach(one.tap)
-		}},
-		{"the tap is made anew, and planned", func() []*probe { return repertoire(true) }, func(w *world) {
-			w.replug(one.tap)
-			w.apply()
-			w.check(w.hv.Do(func() error { return w.serveDHCP(one.tap) }))
-		}},
+		{"the agent is dead", anything, func(w *world) { w.check(w.kernel.Close()) }},
+		{"the tap is made anew, and the agent is dead", illegal, func(w *world) { w.replug(one.tap) }},
+		{"the new tap is planned", anything, func(w *world) { w.apply() }},
+		{"the tap is made anew, and the agent lives", illegal, func(w *world) { w.replug(one.tap) }},
+		{"the tap is released", nothing, func(w *world) { w.release(one.tap) }},
+		{"the agent is dead, and the tap was released", nothing, func(w *world) { w.check(w.kernel.Close()) }},
+		{"the tap is new, and the log has not named it", nothing, func(w *world) { w.replug("vnet7") }},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, devices)
-			c.happen(w)
+		t.Run(step.name, func(t *testing.T) {
+			w.t, bare.t = t, t
+			step.happen(w)
+			step.happen(bare)
+			bare.removeFilter()
 			w.loose()
-			probes := c.probes()
+			bare.loose()
+			probes, without := step.probes(), step.probes()
 			before := w.neighbourTable()
 			w.send(probes, two)
-			w.believesNothing(c.name, before)
+			w.believesNothing(step.name, before)
 			w.failures(probes)
-			t.Logf("%d frames, of which %d are legal", len(probes), legal(probes))
-
-			w.removeFilter()
-			bare := c.probes()
-			w.send(bare, two)
-			if seen := len(slices.DeleteFunc(bare, func(p *probe) bool { return len(p.arrived()) == 0 })); seen <= legal(probes) {
-				t.Errorf("without the filter only %d are seen, so nothing is proven", seen)
+			bare.send(without, two)
+			more := len(slices.DeleteFunc(without, func(p *probe) bool { return len(p.arrived()) == 0 }))
+			t.Logf("%d frames, %d legal; without the filter %d are seen", len(probes), legal(probes), more)
+			if more <= legal(probes) {
+				t.Error("without the filter no more are seen, so nothing is proven")
 			}
 		})
 	}
+	w.t, bare.t = t, t
 }
 
 func legal(probes []*probe) int {
@@ -118,28 +101,48 @@ func legal(probes []*probe) int {
 	return n
 }
 
-// attach does by hand what the agent would do for a guest, except for the filter.
+// attach does by hand what the agent would do for the first guest, except for the filter.
 func (w *world) attach(tap string) {
 	w.t.Helper()
+	lines := []string{"link set " + tap + " up address " + mac(vrf.TapMAC)}
 	if w.devices {
-		w.hv.IP("link set " + tap + " master public")
-	} else if tap != one.tap {
-		w.hv.IP("rule add pref 100 iif " + tap + " table 90")
+		lines = append(lines, "link set "+tap+" master public")
+	}
+	for _, a := range []netip.Addr{gateway4, gatewayLL4, gateway6} {
+		lines = append(lines, fmt.Sprintf("addr replace %s/%d dev %s", a, a.BitLen(), tap))
+	}
+	lines = append(lines, "addr replace fe80::1/64 dev "+tap)
+	for _, a := range []netip.Addr{one.v4, one.v6} {
+		lines = append(lines, fmt.Sprintf("route replace %s dev %s table 90 metric 100 proto 201", a, tap))
+	}
+	w.ip(lines...)
+	if !w.devices && tap != one.tap {
+		w.ip("rule add pref 100 iif " + tap + " table 90")
 		w.ip6("rule add pref 100 iif " + tap + " table 90")
 	}
-	w.hv.IP("link set "+tap+" up", "link set "+tap+" address "+mac(vrf.TapMAC))
-	w.hv.Sysctl("net.ipv4.conf."+tap+".proxy_arp=1", "net.ipv4.conf."+tap+".rp_filter=0", "net.ipv6.conf."+tap+".accept_ra=0")
-	w.hv.IP("addr replace "+gateway4.String()+"/32 dev "+tap, "addr replace "+gatewayLL4.String()+"/32 dev "+tap,
-		"addr replace "+gateway6.String()+"/128 dev "+tap+" nodad", "addr replace fe80::1/64 dev "+tap+" nodad",
-		"route replace "+one.v4.String()+" dev "+tap+" table 90 metric 100", "route replace "+one.v6.String()+" dev "+tap+" table 90 metric 100")
+	conf := "/conf/" + tap + "/"
+	w.set(w.hv, "ipv4"+conf+"proxy_arp", "1", "ipv4"+conf+"rp_filter", "0", "ipv6"+conf+"accept_ra", "0", "ipv4/neigh/"+tap+"/proxy_delay", "0")
 }
 
 // replug takes the first guest's tap away and connects the guest with one of this name.
 func (w *world) replug(tap string) {
 	w.t.Helper()
-	w.hv.IP("link del " + one.tap)
+	w.ip("link del " + w.inside[atOne].link)
 	testenv.Veth(w.hv, tap, w.outside, tap)
-	w.ports[atOne] = newPort(w.t, w.outside, tap)
-	w.inside[atOne] = newPort(w.t, w.hv, tap)
+	w.ports[atOne] = newPort(w.life, w.outside, tap)
+	w.inside[atOne] = newPort(w.life, w.hv, tap)
 	w.inside[atOne].deaf()
+	w.attach(tap)
+	if w.devices {
+		w.listenOn(tap)
+	}
+	w.check(w.hv.Do(func() error { return w.serveDHCP(tap) }))
+}
+
+// release lets the log forget the guest, and brings its tap back into use by hand.
+func (w *world) release(tap string) {
+	w.t.Helper()
+	w.host.Taps = slices.DeleteFunc(w.host.Taps, func(t vrf.Tap) bool { return t.Name == tap })
+	w.apply()
+	w.attach(tap)
 }

@@ -114,5 +114,5 @@ func arpAnnouncement(own netip.Addr) []byte {
 func detection(target netip.Addr) []byte {
 	group := solicited(target)
 	p := packet{frame: number.Add(1), from: one.mac, to: etherOf(group), src: netip.IPv6Unspecified(), dst: group, hop: 255}
-	return wraps[0].carry(p.solicitation(target))[0]
+	return plainFrame(p.solicitation(target))
 }

@@ -86,8 +86,6 @@ func (w *world) rage(frames int) (int, error) {
 	return frames, nil
 }
 
-func plainFrame(p packet) []byte { return wraps[0].carry(p)[0] }
-
 // converse is the other guest, which asks its gateway by ARP, echo and echo over IPv6 in turn, each once, for as
 // long as more says. It gives how long each answer took, and fails for one that is missing.
 func (w *world) converse(more func(int) bool) []time.Duration {

@@ -97,7 +97,7 @@ func arpMatrix(t *testing.T, devices bool) {
 	bare.removeFilter()
 	for _, world := range []*world{w, bare} {
 		world.loose()
-		world.hv.Sysctl("net.ipv4.conf.tap1.arp_accept=1") // believe in gratuitous ones, as some hosts do
+		world.set(world.hv, "ipv4/conf/tap1/arp_accept", "1") // believe in gratuitous ones, as some hosts do
 	}
 	for _, m := range []struct {
 		title string

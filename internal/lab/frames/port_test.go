@@ -117,12 +117,17 @@ func receive(fd int, buf []byte, deadline time.Time) ([]byte, error) {
 // hooks, and bound as a program of a VRF or a server of a tap would bind.
 func (w *world) listen() {
 	w.t.Helper()
-	bound := []string{""}
+	w.listenOn("")
 	if w.devices {
-		bound = []string{"", "public", "private", "tap1", "tap2", "up0"}
+		w.listenOn("public", "private", "tap1", "up0")
 	}
-	err := w.hv.Do(func() error {
-		for _, device := range bound {
+	w.check(w.hv.Do(func() error { return w.serveDHCP(one.tap, two.tap, three.tap) }))
+}
+
+func (w *world) listenOn(devices ...string) {
+	w.t.Helper()
+	w.check(w.hv.Do(func() error {
+		for _, device := range devices {
 			for _, protocol := range []int{unix.IPPROTO_UDP, unix.IPPROTO_TCP, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6, 253} {
 				for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 					if err := w.listenRaw(family, protocol, device); err != nil {
@@ -131,9 +136,8 @@ func (w *world) listen() {
 				}
 			}
 		}
-		return w.serveDHCP(one.tap, two.tap, three.tap)
-	})
-	w.check(err)
+		return nil
+	}))
 }
 
 func (w *world) listenRaw(family, protocol int, device string) error {
@@ -141,7 +145,7 @@ func (w *world) listenRaw(family, protocol int, device string) error {
 	if err != nil {
 		return err
 	}
-	w.t.Cleanup(func() { unix.Close(fd) })
+	w.life.Cleanup(func() { unix.Close(fd) })
 	w.local = append(w.local, fd)
 	if device != "" {
 		if err := unix.BindToDevice(fd, device); err != nil {
@@ -169,7 +173,7 @@ func (w *world) serveOne(family int, tap string, port int) error {
 	if err != nil {
 		return err
 	}
-	w.t.Cleanup(func() { unix.Close(fd) })
+	w.life.Cleanup(func() { unix.Close(fd) })
 	w.local = append(w.local, fd)
 	if err := unix.BindToDevice(fd, tap); err != nil {
 		return err

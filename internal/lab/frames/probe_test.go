@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hostroute/hostroute/vrf"
 )
 
 // probe is a frame, or all the fragments of one, of which it is known who must see it.
@@ -130,19 +132,19 @@ func (w *world) observe(by guest, f func(who string, raw []byte)) error {
 	if by.tap == two.tap {
 		sender = w.ports[atTwo]
 	}
-	legal := packet{frame: number, from: by.mac, to: [6]byte{0xee, 0xee, 0xee, 0xee, 0xee, 1}, src: by.v4, dst: internet4, hop: 64}
-	if err := sender.send(wraps[0].carry(legal.datagram())[0]); err != nil {
+	legal := packet{frame: number, from: by.mac, to: vrf.TapMAC, src: by.v4, dst: internet4, hop: 64}
+	if err := sender.send(plainFrame(legal.datagram())); err != nil {
 		return fmt.Errorf("sending the sentinel: %w", err)
 	}
 	if err := w.until(atEdge, number, f); err != nil {
 		return err
 	}
-	marker := packet{frame: number, to: [6]byte{2}, src: ip("192.0.2.1"), dst: ip("192.0.2.2"), hop: 1}
+	marker := plainFrame(packet{frame: number, to: [6]byte{2}, src: internet4, dst: internet4, hop: 1}.datagram())
 	for _, who := range slices.Sorted(maps.Keys(w.ports)) {
 		if who == atEdge {
 			continue
 		}
-		switch err := w.inside[who].send(wraps[0].carry(marker.datagram())[0]); {
+		switch err := w.inside[who].send(marker); {
 		case errors.Is(err, unix.ENETDOWN):
 			if err := w.drain(w.ports[who].fd, who, f); err != nil {
 				return err
@@ -181,9 +183,8 @@ func (w *world) until(who string, number uint32, f func(string, []byte)) error {
 
 // drain reads what is there.
 func (w *world) drain(fd int, who string, f func(string, []byte)) error {
-	buf := make([]byte, 65536)
 	for {
-		raw, err := receive(fd, buf, time.Time{})
+		raw, err := receive(fd, w.buf, time.Time{})
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil

@@ -22,7 +22,7 @@ import (
 // hostAddresses are all that the hypervisor may be reached at.
 var hostAddresses = []netip.Addr{
 	gateway4, gatewayLL4, gatewayPriv, uplink4, uplinkPriv4, management4, ip("127.0.0.1"), ip("203.0.113.255"), everybody4, ip("224.0.0.1"),
-	gateway6, gatewayLL6, uplink6, uplinkPriv6, management6, ip("::1"), allNodes, allRouters,
+	gateway6, gatewayLL6, uplink6, uplinkPriv6, management6, ip("fe80::ff:fe00:ed02"), ip("::1"), allNodes, allRouters,
 }
 
 // Ports where something listens in the hypervisor: BGP, BFD, the log, metrics, ssh, and an echo.
@@ -68,7 +68,7 @@ func (w *world) openPort(kind int, device string, port uint16) error {
 		return err
 	}
 	file := os.NewFile(uintptr(fd), fmt.Sprint("port ", port))
-	w.t.Cleanup(func() { file.Close() })
+	w.life.Cleanup(func() { file.Close() })
 	if device != "" {
 		if err := unix.BindToDevice(fd, device); err != nil {
 			return err
@@ -137,7 +137,7 @@ func (s *scanner) template(to netip.Addr, protocol layers.IPProtocol) (frame []b
 		l4 = 14 + 20
 	}
 	if protocol == layers.IPProtocolUDP {
-		return wraps[0].carry(p.udp(40000, 0, token(0, 0)))[0], l4 + 2, l4 + 6
+		return plainFrame(p.udp(40000, 0, token(0, 0))), l4 + 2, l4 + 6
 	}
 	p.next = protocol
 	syn := &layers.TCP{SrcPort: 40000, SYN: true, Window: 1024, Seq: 1}
@@ -145,7 +145,7 @@ func (s *scanner) template(to netip.Addr, protocol layers.IPProtocol) (frame []b
 		panic(err)
 	}
 	p.body = serialize(syn)
-	return wraps[0].carry(p)[0], l4 + 2, l4 + 16
+	return plainFrame(p), l4 + 2, l4 + 16
 }
 
 // ports scans ports of an address; the UDP ones have a token that says which.
@@ -376,7 +376,7 @@ func (s *scanner) protocols(to netip.Addr) {
 			if to.IsMulticast() || to == everybody4 {
 				p.to = etherOf(to)
 			}
-			if err = s.ports0().send(wraps[0].carry(p)[0]); err != nil {
+			if err = s.ports0().send(plainFrame(p)); err != nil {
 				return
 			}
 		}

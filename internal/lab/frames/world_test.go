@@ -1,9 +1,13 @@
 package frames
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,6 +99,7 @@ func theHost(devices bool) vrf.Host {
 // world is a hypervisor with its guests and everybody's eyes.
 type world struct {
 	t       *testing.T
+	life    testing.TB // for what lives as long as the world
 	devices bool
 	hv      *testenv.Netns
 	outside *testenv.Netns
@@ -104,6 +109,7 @@ type world struct {
 	inside  map[string]*port // the hypervisor's side of the same cables
 	local   []int            // raw sockets of the hypervisor
 	batch   uint32
+	buf     []byte
 }
 
 // Who looks where.
@@ -121,31 +127,63 @@ var cables = map[string]string{atOne: "tap1", atTwo: "tap2", atThree: "tap3", at
 
 func newWorld(t *testing.T, devices bool) *world {
 	t.Helper()
-	w := &world{t: t, devices: devices, host: theHost(devices), ports: map[string]*port{}, inside: map[string]*port{}}
-	w.hv = testenv.NewNetns(t)
-	w.outside = testenv.NewNetns(t)
-	w.outside.Sysctl("net.ipv6.conf.default.disable_ipv6=1")
-	w.hv.Sysctl("net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")
-	for _, link := range cables {
-		testenv.Veth(w.hv, link, w.outside, link)
-	}
-	w.hv.IP("link set up0 address "+mac(uplinkMAC), "addr add "+management4.String()+"/25 dev m0", "addr add "+management6.String()+"/64 dev m0 nodad")
+	w := &world{t: t, life: t, devices: devices, host: theHost(devices), ports: map[string]*port{}, inside: map[string]*port{}, buf: make([]byte, 65536)}
+	w.hv, w.outside = testenv.NewNetns(t), testenv.NewNetns(t)
+	w.set(w.outside, "ipv6/conf/default/disable_ipv6", "1")
+	w.set(w.hv, "ipv6/conf/default/accept_dad", "0", "ipv6/conf/all/accept_dad", "0")
+	w.connect()
 	w.kernel = kernel.New(kernel.Options{NetNS: w.hv.FD()})
 	t.Cleanup(func() { w.check(w.kernel.Close()) })
 	w.apply()
-	if !devices {
-		w.rules()
-	}
-	w.hv.IP("route add default via "+edge4.String()+" dev up0 onlink table 90 proto 99", "route add default via 100.65.0.1 dev up1 onlink table 20 proto 99")
-	w.ip6("route add default via "+edge6.String()+" dev up0 onlink table 90 proto 99", "route add default via 2001:db8:ffff:b::1 dev up1 onlink table 20 proto 99")
-	w.neighbours()
+	w.surround()
 	for who, link := range cables {
-		w.ports[who] = newPort(t, w.outside, link)
-		w.inside[who] = newPort(t, w.hv, link)
+		w.ports[who] = newPort(w.life, w.outside, link)
+		w.inside[who] = newPort(w.life, w.hv, link)
 		w.inside[who].deaf()
 	}
 	w.listen()
 	return w
+}
+
+// connect makes the cables.
+func (w *world) connect() {
+	w.t.Helper()
+	var here, there []string
+	for _, link := range cables {
+		here = append(here, "link add "+link+" type veth peer name "+link+" netns "+w.outside.Name, "link set "+link+" up")
+		there = append(there, "link set "+link+" up")
+	}
+	w.ip(append(here, "link set up0 address "+mac(uplinkMAC), "addr add "+management4.String()+"/25 dev m0", "addr add "+management6.String()+"/64 dev m0 nodad")...)
+	w.outside.IP(there...)
+}
+
+// surround adds what others than the agent bring: learned routes, the neighbours of the uplinks, which have no
+// stack that could answer, and rules where there are no VRF devices.
+func (w *world) surround() {
+	w.t.Helper()
+	v4, v6 := w.rules()
+	for link, addresses := range map[string][]string{
+		"up0": {edge4.String(), edge6.String()}, "up1": {"100.65.0.1", "2001:db8:ffff:b::1"}, "m0": {"192.0.2.129", "2001:db8:ffff:c::1"},
+	} {
+		for _, a := range addresses {
+			v4 = append(v4, "neigh replace "+a+" lladdr "+mac(edgeMAC)+" dev "+link+" nud permanent")
+		}
+	}
+	w.ip(append(v4, "route add default via "+edge4.String()+" dev up0 onlink table 90 proto 99", "route add default via 100.65.0.1 dev up1 onlink table 20 proto 99")...)
+	w.ip6(append(v6, "route add default via "+edge6.String()+" dev up0 onlink table 90 proto 99", "route add default via 2001:db8:ffff:b::1 dev up1 onlink table 20 proto 99")...)
+}
+
+// set writes kernel settings of a namespace.
+func (w *world) set(ns *testenv.Netns, pairs ...string) {
+	w.t.Helper()
+	w.check(ns.Do(func() error {
+		for i := 0; i < len(pairs); i += 2 {
+			if err := os.WriteFile("/proc/sys/net/"+pairs[i], []byte(pairs[i+1]), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 }
 
 func (w *world) check(err error) {
@@ -164,39 +202,32 @@ func (w *world) apply() {
 	}
 }
 
-// rules stand in for VRF devices. The second and third are for what the hypervisor sends itself and for the
+// rules stand in for VRF devices. Those at 200 and 40000 are for what the hypervisor sends itself and for the
 // reverse path check, which looks up with no interface. Local addresses come first, as on any host: nothing but
 // the filter keeps guests from them.
-func (w *world) rules() {
+func (w *world) rules() (v4, v6 []string) {
+	if w.devices {
+		return nil, nil
+	}
 	lines := []string{"rule add pref 40000 table 90"}
 	for link, table := range map[string]int{"tap1": 90, "tap2": 90, "up0": 90, "tap3": 20, "up1": 20} {
 		lines = append(lines, fmt.Sprintf("rule add pref 100 iif %s table %d", link, table))
 	}
-	w.hv.IP(append(lines, "rule add pref 200 to 192.0.2.0/25 table 20")...)
-	w.ip6(append(lines, "rule add pref 200 to 2001:db8:0:66::/64 table 20")...)
+	v4 = append(slices.Clone(lines), "rule add pref 200 to 192.0.2.0/25 table 20")
+	return v4, append(lines, "rule add pref 200 to 2001:db8:0:66::/64 table 20")
 }
 
-// ip6 is for what ip(8) takes for IPv4 unless told otherwise.
-func (w *world) ip6(lines ...string) {
+// ip runs ip(8) in the hypervisor, ip6 what it takes for IPv4 unless told otherwise.
+func (w *world) ip(lines ...string)  { w.t.Helper(); w.batchIP(lines) }
+func (w *world) ip6(lines ...string) { w.t.Helper(); w.batchIP(lines, "-6") }
+
+func (w *world) batchIP(lines []string, options ...string) {
 	w.t.Helper()
-	cmd := w.hv.Command("ip", "-6", "-b", "-")
+	cmd := w.hv.Command("ip", append(options, "-b", "-")...)
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		w.t.Fatalf("ip -6, %q: %v: %s", lines, err, out)
+		w.t.Fatalf("ip %q, %q: %v: %s", options, lines, err, out)
 	}
-}
-
-// neighbours of the uplinks, which have no stack that could answer.
-func (w *world) neighbours() {
-	var lines []string
-	for link, addresses := range map[string][]string{
-		"up0": {edge4.String(), edge6.String()}, "up1": {"100.65.0.1", "2001:db8:ffff:b::1"}, "m0": {"192.0.2.129", "2001:db8:ffff:c::1"},
-	} {
-		for _, a := range addresses {
-			lines = append(lines, "neigh replace "+a+" lladdr "+mac(edgeMAC)+" dev "+link+" nud permanent")
-		}
-	}
-	w.hv.IP(lines...)
 }
 
 // removeFilter takes every nftables table away, for the proof that the eyes see.
@@ -204,7 +235,14 @@ func (w *world) removeFilter() { w.hv.Run("nft", "flush", "ruleset") }
 
 // loose takes away the reverse path check, the second line of defence, so that the first is tested alone.
 func (w *world) loose() {
-	w.hv.Run("sh", "-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done")
+	w.t.Helper()
+	w.check(w.hv.Do(func() error {
+		files, err := filepath.Glob("/proc/sys/net/ipv4/conf/*/rp_filter")
+		for _, f := range files {
+			err = errors.Join(err, os.WriteFile(f, []byte("0"), 0))
+		}
+		return err
+	}))
 }
 
 // neighbourTable is the hypervisor's, one entry a line, without what counts or ages.

@@ -71,6 +71,9 @@ func (w wrap) carry(p packet) [][]byte {
 	return frames
 }
 
+// plainFrame is a packet in one plain frame.
+func plainFrame(p packet) []byte { return wraps[0].carry(p)[0] }
+
 func plain(p packet) [][]byte { return [][]byte{p.ip(p.body)} }
 
 func fragments4(p packet) [][]byte {
