@@ -86,19 +86,25 @@ func (e FilterElement) conflicts(o FilterElement) bool {
 	return e.Set == SetSources && o.Set == SetSources && e.Link == o.Link && e.Prefix.Overlaps(o.Prefix)
 }
 
-// FilterOf gives the filter that a host desires, as far as it is about links
-// that the actual state shows or that don't exist.
+// FilterOf gives the filter that a host desires. The actual state tells which
+// interfaces are the host's own ports.
 func FilterOf(desired Host, actual Actual) Filter {
 	return newPlanner(desired, actual, Options{}).filterOf(desired)
 }
 
+// filterOf leaves out the links that the plan is not about, unless all of the
+// filter has to be made.
 func (p *planner) filterOf(h Host) Filter {
 	f := Filter{Static: StaticFilter(h), Elements: map[string][]FilterElement{}}
 	ports := hostPorts(h)
 	for name := range ports {
 		f.Elements[name] = []FilterElement{{Set: SetExempt, Link: name}}
 	}
+	all := !p.actual.Filter.Whole
 	for _, t := range h.Taps {
+		if !all && !p.covers(t.Name) {
+			continue
+		}
 		if _, twice := f.Elements[t.Name]; twice || validName("interface", t.Name) != nil || p.hostOwned(t.Name) {
 			continue
 		}
@@ -185,22 +191,17 @@ func aggregate(prefixes []netip.Prefix) []netip.Prefix {
 			list = append(list, p.Masked())
 		}
 	}
+	// Sorted, a prefix comes before all that is within it.
 	slices.SortFunc(list, func(a, b netip.Prefix) int {
-		return cmp.Or(cmp.Compare(a.Bits(), b.Bits()), a.Addr().Compare(b.Addr()))
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
-	// Wider ones come first, so each has only to look for its parents.
-	kept := make(map[netip.Prefix]bool, len(list))
-	list = slices.DeleteFunc(list, func(p netip.Prefix) bool {
-		for bits := range p.Bits() + 1 {
-			if parent, err := p.Addr().Prefix(bits); err == nil && kept[parent] {
-				return true
-			}
+	kept := list[:0]
+	for _, p := range list {
+		if n := len(kept); n == 0 || !kept[n-1].Overlaps(p) {
+			kept = append(kept, p)
 		}
-		kept[p] = true
-		return false
-	})
-	slices.SortFunc(list, netip.Prefix.Compare)
-	return list
+	}
+	return kept
 }
 
 // matches tells whether a name fits one of the patterns.

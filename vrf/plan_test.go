@@ -18,7 +18,10 @@ var errFault = errors.New("injected")
 
 // drawHost draws a host out of few names, so that states overlap.
 func drawHost(r *rapid.T) vrf.Host {
-	h := vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}, {Name: "private", Table: 20}}}
+	h := vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}, {Name: "private", Table: 20}}, TapPatterns: []string{"vnet*"}}
+	if rapid.Bool().Draw(r, "pattern") {
+		h.TapPatterns = []string{"tap*"}
+	}
 	name := rapid.SampledFrom([]string{"public", "private"})
 	for i, u := range []string{"u0", "u1"} {
 		if rapid.Bool().Draw(r, u) {
@@ -41,7 +44,10 @@ func drawHost(r *rapid.T) vrf.Host {
 }
 
 func drawTap(r *rapid.T, name string, used map[netip.Prefix]bool) vrf.Tap {
-	t := vrf.Tap{Name: name, VRF: rapid.SampledFrom([]string{"public", "private"}).Draw(r, "VRF")}
+	t := vrf.Tap{Name: name, VRF: rapid.SampledFrom([]string{"public", "private"}).Draw(r, "VRF"), MAC: [6]byte{2, 0, 0, 0, 0, byte(rapid.IntRange(0, 2).Draw(r, "guest's MAC"))}}
+	if rapid.Bool().Draw(r, "wide source") { // overlaps with others
+		t.Sources = append(t.Sources, netip.MustParsePrefix("203.0.113.0/27"))
+	}
 	for _, g := range []string{"169.254.0.1", "203.0.113.1", "2001:db8::1"} {
 		if rapid.Bool().Draw(r, g) {
 			t.Gateways = append(t.Gateways, netip.MustParseAddr(g))
@@ -53,6 +59,7 @@ func drawTap(r *rapid.T, name string, used map[netip.Prefix]bool) vrf.Tap {
 			continue
 		}
 		used[prefix] = true
+		t.Sources = append(t.Sources, prefix)
 		route := vrf.Route{Prefix: prefix}
 		if !prefix.IsSingleIP() {
 			route.Via = netip.MustParseAddr("fe80::7")
@@ -68,7 +75,7 @@ func disturb(r *rapid.T, k *fake.Kernel, exists map[string]bool) {
 	names := []string{"u0", "u1", "tap0", "tap1", "tap2"}
 	for range rapid.IntRange(0, 4).Draw(r, "disturbances") {
 		name := rapid.SampledFrom(names).Draw(r, "link")
-		switch rapid.IntRange(0, 3).Draw(r, "disturbance") {
+		switch rapid.IntRange(0, 6).Draw(r, "disturbance") {
 		case 0:
 			if exists[name] {
 				k.DeleteLink(name)
@@ -88,6 +95,14 @@ func disturb(r *rapid.T, k *fake.Kernel, exists map[string]bool) {
 		case 3:
 			if exists["u0"] {
 				k.AddForeignAddress("u0", netip.MustParsePrefix("198.51.100.9/24"))
+			}
+		case 4:
+			k.FlushFilter()
+		case 5:
+			k.DeleteFilterRule()
+		case 6:
+			if exists[name] {
+				k.SetGroup(name, 0)
 			}
 		}
 	}
@@ -120,6 +135,12 @@ func state(t *rapid.T, k *fake.Kernel, h vrf.Host) []string {
 	for _, r := range a.Rules {
 		list = append(list, r.String())
 	}
+	for _, of := range a.Filter.Elements {
+		for _, e := range of {
+			list = append(list, "filter "+e.String())
+		}
+	}
+	list = append(list, fmt.Sprint("filter whole: ", a.Filter.Whole))
 	slices.Sort(list)
 	return list
 }

@@ -30,7 +30,8 @@ type Kernel struct {
 	NoFilter bool
 	// NoAddressProtocols: addresses keep no protocol, as before Linux 5.18.
 	NoAddressProtocols bool
-	// Fault, if set, is asked before every operation of a plan.
+	// Fault, if set, is asked before every operation of a plan. It may look at
+	// the kernel.
 	Fault func(vrf.Op) error
 	// RouteFault, if set, is asked before every write of a learned route.
 	RouteFault func(vrf.RouteWrite) error
@@ -127,13 +128,13 @@ func desiredTable(h vrf.Host, table uint32) bool {
 // Execute carries out a plan as the real kernel's Execute does.
 func (k *Kernel) Execute(ctx context.Context, ops []vrf.Op) error {
 	return vrf.Run(ctx, ops, func(op vrf.Op) error {
-		k.mu.Lock()
-		defer k.mu.Unlock()
 		if k.Fault != nil {
 			if err := k.Fault(op); err != nil {
 				return err
 			}
 		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
 		return k.do(op)
 	})
 }

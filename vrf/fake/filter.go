@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/hostroute/hostroute/vrf"
@@ -72,29 +73,32 @@ func overlapping(list []vrf.FilterElement) error {
 	return nil
 }
 
-// Passes tells whether a packet from a tap's guest with this source and MAC
-// would be forwarded, as far as the filter decides it.
-func (k *Kernel) Passes(tap string, mac [6]byte, source vrf.FilterElement) bool {
+// Passes tells whether a packet from a tap's guest with this MAC and source
+// would be forwarded: the tap is up, the host forwards, and nothing filters it.
+func (k *Kernel) Passes(tap string, mac [6]byte, source netip.Addr) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	l := k.links[tap]
+	if l == nil || !l.Up || k.sysctls["ipv4/ip_forward"] != "1" {
+		return false
+	}
 	if k.filter == nil {
 		return true
 	}
-	l := k.links[tap]
 	of := k.filter.installed.Elements[tap]
 	has := func(e vrf.FilterElement) bool { e.Link = tap; return slices.Contains(of, e) }
 	switch {
 	case has(vrf.FilterElement{Set: vrf.SetTaps}):
 	case has(vrf.FilterElement{Set: vrf.SetExempt}):
 		return true
-	case l == nil || l.Group != vrf.TapGroup:
+	case l.Group != vrf.TapGroup:
 		return true
 	}
-	if l != nil && l.Master == "" && has(vrf.FilterElement{Set: vrf.SetVRFTaps}) {
+	if l.Master == "" && has(vrf.FilterElement{Set: vrf.SetVRFTaps}) {
 		return false
 	}
 	return has(vrf.FilterElement{Set: vrf.SetMACs, MAC: mac}) && slices.ContainsFunc(of, func(e vrf.FilterElement) bool {
-		return e.Set == vrf.SetSources && e.Prefix.Overlaps(source.Prefix)
+		return e.Set == vrf.SetSources && e.Prefix.Contains(source)
 	})
 }
 

@@ -250,6 +250,13 @@ func (k *Kernel) SetUp(name string, up bool) {
 	}
 }
 
+// SetGroup puts a link into a link group.
+func (k *Kernel) SetGroup(name string, group uint32) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.links[name].Group = group
+}
+
 // SetCarrier gives a link its carrier or takes it.
 func (k *Kernel) SetCarrier(name string, on bool) {
 	k.mu.Lock()
