@@ -44,5 +44,11 @@ func (s *Session) Gone(now Instant) bool {
 	return s.state == AdminDown && !s.urgent && now >= s.farewell.until
 }
 
-// GoneAt is when [Session.Gone] is true at the latest.
-func (s *Session) GoneAt() Instant { return s.farewell.until }
+// GoneAt is when [Session.Gone] will be true unless it changes, or the peer
+// knows sooner.
+func (s *Session) GoneAt() Instant {
+	if s.state != AdminDown || s.urgent {
+		return Never
+	}
+	return s.farewell.until
+}
