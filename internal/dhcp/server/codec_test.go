@@ -61,6 +61,19 @@ func TestRecordedClientsAreUnderstood(t *testing.T) {
 	}
 }
 
+func TestACrowdedAnswerIsSpread(t *testing.T) {
+	for _, name := range []string{"dhclient-discover", "udhcpc-discover"} {
+		request, err := decode(recorded(t)[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply, _ := dhcp.Decide(crowded(host(7)), request)
+		if reply.File == nil || reply.Dropped != nil {
+			t.Errorf("%s: %d options in the field file, %v dropped", name, len(reply.File), reply.Dropped)
+		}
+	}
+}
+
 func TestOptionsInOtherFieldsAreRead(t *testing.T) {
 	m, err := dhcpv4.NewDiscovery(mac(classic(7)), dhcpv4.WithGeneric(dhcpv4.GenericOptionCode(52), []byte{3}))
 	if err != nil {

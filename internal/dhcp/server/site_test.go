@@ -21,10 +21,8 @@ import (
 // patience is how long a test waits for what must happen.
 const patience = 25 * time.Second
 
-// await returns when the condition holds; what more there is to say if it never
-// does, details tell.
-func await(t *testing.T, what string, condition func() bool, details ...func() string) {
-	t.Helper()
+// within tells whether a condition comes to hold in time.
+func within(patience time.Duration, condition func() bool) bool {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(patience)
@@ -32,12 +30,23 @@ func await(t *testing.T, what string, condition func() bool, details ...func() s
 		select {
 		case <-tick.C:
 		case <-deadline:
-			for _, tell := range details {
-				t.Log(tell())
-			}
-			t.Fatalf("waited for %v: %s", patience, what)
+			return false
 		}
 	}
+	return true
+}
+
+// await returns when the condition holds; what more there is to say if it never
+// does, details tell.
+func await(t *testing.T, what string, condition func() bool, details ...func() string) {
+	t.Helper()
+	if within(patience, condition) {
+		return
+	}
+	for _, tell := range details {
+		t.Log(tell())
+	}
+	t.Fatalf("waited for %v: %s", patience, what)
 }
 
 // site is a hypervisor, by default without VRF: a namespace with taps, set up like the agent
@@ -186,5 +195,19 @@ func host(n byte) dhcp.Service {
 	s := classic(n)
 	s.Subnet = netip.PrefixFrom(s.Address, 32)
 	s.Gateway = netip.MustParseAddr("169.254.0.1")
+	return s
+}
+
+// crowded is a service with more to tell than fits into 576 bytes, so that a
+// client which doesn't allow for more has to look into the other fields.
+func crowded(s dhcp.Service) dhcp.Service {
+	s.NTP, s.Search = nil, nil
+	for i := range byte(25) {
+		s.NTP = append(s.NTP, netip.AddrFrom4([4]byte{192, 0, 2, 100 + i}))
+	}
+	for i := range 8 {
+		s.Search = append(s.Search, fmt.Sprintf("department%d.example.net", i))
+	}
+	s.Domain = strings.Repeat("a-long-label.", 4) + "example.net"
 	return s
 }
