@@ -28,6 +28,8 @@ type Target interface {
 	AddForeignAddress(link string, p netip.Prefix)
 	AddForeignNextHop(id uint32, gateway netip.Addr, link string)
 	Foreign() []string
+	// FlushFilter deletes everybody's filters.
+	FlushFilter()
 }
 
 // Setup says what the target can do.
@@ -49,6 +51,7 @@ func Run(t *testing.T, s Setup) {
 		"tap vanishes": tapVanishes, "tap released": tapReleased, "no sweep": noSweep,
 		"gateway changes": gatewayChanges, "uplink renumbered": uplinkRenumbered,
 		"route moves": routeMoves, "foreign survives": foreignSurvives,
+		"filter follows": filterFollows, "filter flushed": filterFlushed, "filter changed meanwhile": filterChangedMeanwhile,
 	}
 	fibs := map[string]func(*testing.T, *bench){
 		"apply and withdraw": applyAndWithdraw, "both families by one gateway": bothFamilies,
@@ -112,6 +115,7 @@ func (b *bench) newFIB() *vrf.FIB { return vrf.NewFIB(b.Target, b.host.VRFs, b.h
 func tap1() vrf.Tap {
 	return vrf.Tap{
 		Name: "tap1", VRF: "public", Gateways: addrs("169.254.0.1", "203.0.113.1"),
+		MAC: mac(7), Sources: prefixes("203.0.113.7/32", "203.0.113.16/28", "2001:db8:cb00:7100::7/128", "2001:db8:cb00:7110::/60"),
 		Routes: []vrf.Route{
 			{Prefix: prefix("203.0.113.7/32")}, {Prefix: prefix("2001:db8:cb00:7100::7/128")},
 			{Prefix: prefix("203.0.113.16/28"), Via: addr("203.0.113.7")},
@@ -128,6 +132,7 @@ func tap1() vrf.Tap {
 func tap2() vrf.Tap {
 	return vrf.Tap{
 		Name: "tap2", VRF: "private", Gateways: addrs("169.254.0.1", "2001:db8:1::1"),
+		MAC: mac(8), Sources: prefixes("10.0.0.8/32", "2001:db8:1::8/128"),
 		Routes:     []vrf.Route{{Prefix: prefix("10.0.0.8/32")}, {Prefix: prefix("2001:db8:1::8/128")}},
 		Neighbours: []vrf.Neighbour{{Address: addr("10.0.0.8"), MAC: mac(8)}},
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/vrf"
 	"github.com/hostroute/hostroute/vrf/conformance"
 )
@@ -145,6 +146,12 @@ func familyFlag(p netip.Prefix) string {
 
 func (k *target) AddForeignAddress(link string, p netip.Prefix) {
 	k.ip("addr", "add", p.String(), "dev", link)
+}
+
+// FlushFilter does it with nft(8), where that is installed.
+func (k *target) FlushFilter() {
+	testenv.RequireTool(k.t, "nft")
+	run(k.t, "ip", "netns", "exec", k.ns, "nft", "flush", "ruleset")
 }
 
 func (k *target) AddForeignNextHop(id uint32, gateway netip.Addr, link string) {
