@@ -45,10 +45,8 @@ func New(o Options) *Server {
 func (s *Server) build(tap fleet.Port, service dhcp.Service) *task {
 	t := &task{
 		tap: tap, in: s.options.In, rate: s.options.Rate,
-		log: s.options.Log.With("tap", tap.Name, "vm", service.VM),
+		log: s.options.Log.With("tap", tap.Name), record: newRecord(), service: service,
 	}
-	t.record = newRecord()
-	t.Update(service)
 	return t
 }
 
@@ -60,7 +58,7 @@ func (s *Server) Set(services map[fleet.Port]dhcp.Service) { s.fleet.Set(service
 func (s *Server) Run(ctx context.Context) error { return s.fleet.Run(ctx) }
 
 // Status tells what happened on each tap that is served, by its name, since it
-// was first served.
+// was first served for the guest that it has.
 func (s *Server) Status() map[string]Status {
 	all := map[string]Status{}
 	s.fleet.Each(func(tap fleet.Port, t *task, err error) {

@@ -37,7 +37,7 @@ type Lease struct {
 	Expires      time.Time  `json:"expires"`
 }
 
-// Counters count messages since the tap was first served.
+// Counters count messages since the tap was first served for its guest.
 type Counters struct {
 	Discovers uint64 `json:"discovers"`
 	Offers    uint64 `json:"offers"`
@@ -53,8 +53,8 @@ type Counters struct {
 	Dropped uint64 `json:"dropped_options"`
 	// Unsent are answers that could not be sent.
 	Unsent uint64 `json:"unsent"`
-	// Packets were handled, Limited is how often the rate was reached, and
-	// Panics are packets that were lost to one.
+	// Of the tap, whatever guest it had: Packets were handled, Limited is how
+	// often the rate was reached, and Panics are packets that were lost to one.
 	Packets uint64 `json:"packets"`
 	Limited uint64 `json:"limited"`
 	Panics  uint64 `json:"panics"`
@@ -75,8 +75,15 @@ type record struct {
 
 func newRecord() *record {
 	r := &record{}
-	r.Counters.Ignored = map[dhcp.Reason]uint64{}
+	r.reset()
 	return r
+}
+
+// reset forgets everything.
+func (r *record) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Status = Status{Counters: Counters{Ignored: map[dhcp.Reason]uint64{}}}
 }
 
 // copy is a status that nobody else writes to.

@@ -34,10 +34,14 @@ const quiet = time.Minute
 
 var everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// Update changes what the guest is told from its next message on.
+// Update changes what the guest is told from its next message on. What another
+// guest did on the tap is forgotten.
 func (t *task) Update(s dhcp.Service) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.service.VM != s.VM || t.service.MAC != s.MAC {
+		t.record.reset()
+	}
 	t.service = s
 }
 
@@ -81,22 +85,22 @@ func (t *task) handle(packet []byte, from packetFrom, back sender) {
 	reply, verdict := dhcp.Decide(service, request)
 	if verdict.Ignored != "" {
 		t.record.ignored(verdict.Ignored)
-		t.log.Debug("a message was ignored", "kind", verdict.Received.String(), "reason", string(verdict.Ignored))
+		t.log.Debug("a message was ignored", "vm", service.VM, "kind", verdict.Received.String(), "reason", string(verdict.Ignored))
 		return
 	}
 	now := time.Now()
 	t.record.received(request, verdict, now)
 	if verdict.Received == dhcp.KindDecline {
-		t.warn(now, "the guest says that somebody else uses its address", "address", service.Address)
+		t.warn(now, "the guest says that somebody else uses its address", "vm", service.VM, "address", service.Address)
 	}
 	if reply.Kind == 0 {
 		return
 	}
-	t.log.Debug("answering the guest", "received", verdict.Received.String(), "state", string(verdict.State),
+	t.log.Debug("answering the guest", "vm", service.VM, "received", verdict.Received.String(), "state", string(verdict.State),
 		"answer", reply.Kind.String(), "address", service.Address, "to", reply.To, "dropped", len(reply.Dropped))
 	if err := answer(reply, service.Gateway, back); err != nil {
 		t.record.unsent()
-		t.warn(now, "an answer was not sent", "err", err)
+		t.warn(now, "an answer was not sent", "vm", service.VM, "err", err)
 		return
 	}
 	t.record.answered(reply, now)

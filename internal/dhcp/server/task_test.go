@@ -159,6 +159,23 @@ func TestALeaseIsToldAsLongAsItIsOne(t *testing.T) {
 	}
 }
 
+func TestWhatAnotherGuestDidIsForgotten(t *testing.T) {
+	service := classic(7)
+	k, _ := handler(service)
+	back := outbox{func([]byte, netip.Addr, netip.Addr) error { return nil }}
+	k.handle(from(t, dhcpv4.MessageTypeDiscover, mac(service), option(80, nil), option(12, []byte("old"))), packetFrom{}, back)
+	service.Lease *= 2
+	k.Update(service)
+	if status := k.status(); status.Lease == nil || status.Hostname != "old" {
+		t.Errorf("a change of the guest's service made it forgotten: %+v", status)
+	}
+	service.VM = "new"
+	k.Update(service)
+	if status := k.status(); status.VM != "new" || status.Lease != nil || status.Hostname != "" || status.Counters.Acks != 0 {
+		t.Errorf("the new guest of the tap has the status %+v", status)
+	}
+}
+
 func TestAnAnswerThatCannotGoToTheGuestGoesToEverybody(t *testing.T) {
 	k, _ := handler(classic(7))
 	discover := from(t, dhcpv4.MessageTypeDiscover, mac(classic(7)))
