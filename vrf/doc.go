@@ -14,6 +14,16 @@
 // for a second one. Run executes: what fails stops only what depends on it and
 // is found again by the next plan, so there is no state of retries anywhere.
 //
+// # The filter
+//
+// FilterOf says what each guest may send from, and a plan has it first: a tap
+// is in the filter before anything of it can pass, and waits if that fails.
+// The rules depend on the configuration alone (FilterStatic), guests are
+// elements of sets. If a rule is not what it must be all of it is made anew in
+// one transaction. Elements that are not desired go with a sweep; at once goes
+// what is in the way of a wider prefix, and what would cut the host off from a
+// port of its own. docs/adr/0008-filter.md has the reasons.
+//
 // # What is ours
 //
 // Routes and rules of protocol 201, and addresses of protocol 201 (IFA_PROTO,
@@ -24,7 +34,7 @@
 // the taps, all of them. A tap that is no longer desired is recognised by its
 // link group, also by an agent that never knew it: it loses what is ours, goes
 // down, leaves its VRF, and stays in the group, where the anti-spoof filter
-// drops what it sends. Sysctls have no owner and are never set back.
+// drops what it sends; its name leaves the filter last. Sysctls have no owner and are never set back.
 //
 // VRF devices that are not desired stay: a device carries no mark of who made
 // it, and deleting one takes its ports' traffic with it. Learned routes in

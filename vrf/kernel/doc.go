@@ -8,6 +8,15 @@
 // address nor l3mdev rules, and takes a request for each route: FIB writes a
 // batch of routes in one send and dumps them without an object each.
 //
+// The filter is two tables of nftables, "inet hostroute" and "arp hostroute"
+// (ruleset.go, ruleset_chains.go); nobody else's table is read or touched.
+// Chains of guests' packets list what passes and end in a drop. prerouting
+// checks MAC and source and refuses what no guest may send or reach; input
+// lets through DHCP, ND and pings to the tap's gateways; forward refuses a tap
+// that is not in its VRF device. Rates per tap: DHCP 20/s after 40, router
+// solicitations 10/s after 20, neighbour discovery and ARP 200/s after 400
+// each. Drops reads the counters.
+//
 // # Guarantees
 //
 // Nothing is replaced or deleted that does not carry protocol 201: routes are
@@ -23,6 +32,10 @@
 //
 // # Failure
 //
+// ErrNoFilter: the kernel can't filter guests, and none is connected. A
+// transaction of the filter is done whole or not at all, and is made for the
+// ruleset that was read; if that changed meanwhile, the elements are read again.
+//
 // Errors of single operations are joined and name the thing; the rest is done
 // nevertheless. ErrNoVRF and ErrNotPermitted say what to do. Dumps that the
 // kernel marks as interrupted are repeated. Where the kernel has no next-hop
@@ -32,15 +45,18 @@
 // route that changes meanwhile may be missing from it, and its add then finds
 // it in its place, deletes what is ours there, and adds again. A link that is
 // renamed between plan and execution fails the operation, and the notice about
-// the rename leads to the next plan.
+// the rename leads to the next plan. A port of the host that is exempt from the
+// filter stays so for the moment between its deletion and the notice, also if a
+// guest's interface takes its name in that moment.
 //
 // # Goroutines
 //
-// Watch runs one that receives, for as long as it runs. Sysctls use one for
+// Watch runs two that receive, for as long as it runs. Sysctls use one for
 // the time of the call. Kernel and FIB serialise their callers.
 //
 // # Tests
 //
 // Package conformance has the body that runs here in scratch namespaces and on
-// the fake. Where the kernel has no VRF those parts run in the VM.
+// the fake. Frames made by hand go through the filter from a guest's namespace
+// to an edge's, and nft(8) says independently what is in it. Where the kernel has no VRF those parts run in the VM.
 package kernel
