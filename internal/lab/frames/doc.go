@@ -1,7 +1,7 @@
 // Package frames proves that a guest can be nothing but itself. It has no code of its own, only tests: they
 // put raw frames on a guest's side of a tap and look at every other port for what came through.
 //
-// The world of a test is a hypervisor made by vrf.Plan and vrf/kernel in a namespace of its own, with two
+// The world of a test is a hypervisor made by vrf.Plan and vrf/kernel from the projection of events, with two
 // guests in the public VRF, one in the private VRF, an uplink of each VRF to an edge, and a management port in
 // the default VRF. Guests and edge are bare ports without an IP stack, so that nothing answers but the hypervisor.
 //

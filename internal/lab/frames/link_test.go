@@ -124,7 +124,7 @@ func arpMatrix(t *testing.T, devices bool) {
 	}
 }
 
-// sendUnlimited sends, and fails if the limits had a part in what was seen.
+// sendUnlimited sends, and fails if the limits had a part in what was seen, or if somebody else is blamed.
 func (w *world) sendUnlimited(probes []*probe) {
 	w.t.Helper()
 	w.send(probes, one)
@@ -134,6 +134,12 @@ func (w *world) sendUnlimited(probes []*probe) {
 		if d.Limited > 0 {
 			w.t.Errorf("%s: %d frames were limited, so it is not known whether they would have passed: send less at once", tap, d.Limited)
 		}
+		if tap != one.tap && d != (vrf.Drops{}) {
+			w.t.Errorf("%s sent nothing and is blamed for %+v", tap, d)
+		}
+	}
+	if drops[one.tap].Spoofed == 0 && drops[one.tap].Refused == 0 {
+		w.t.Errorf("what was dropped is not counted: %+v", drops)
 	}
 }
 

@@ -63,35 +63,16 @@ func (g guest) owns(a netip.Addr) bool {
 	return a == g.v4 || a == g.v6 || a == g.linkLocal || g.routed.IsValid() && g.routed.Contains(a)
 }
 
-func (g guest) desired(vrfName string, gateways ...netip.Addr) vrf.Tap {
-	t := vrf.Tap{Name: g.tap, VRF: vrfName, Gateways: gateways, MAC: g.mac}
-	for _, a := range []netip.Addr{g.v4, g.v6} {
-		p := netip.PrefixFrom(a, a.BitLen())
-		t.Sources = append(t.Sources, p)
-		t.Routes = append(t.Routes, vrf.Route{Prefix: p})
-		t.Neighbours = append(t.Neighbours, vrf.Neighbour{Address: a, MAC: g.mac})
-	}
-	t.Neighbours = append(t.Neighbours, vrf.Neighbour{Address: g.linkLocal, MAC: g.mac})
-	if g.routed.IsValid() {
-		t.Sources = append(t.Sources, g.routed)
-		t.Routes = append(t.Routes, vrf.Route{Prefix: g.routed, Via: g.linkLocal})
-	}
-	return t
-}
-
-// theHost is what the projection of the log would make of it.
-func theHost(devices bool) vrf.Host {
+// theHost is the hypervisor as its agent would want it.
+func theHost(t *testing.T, devices bool) vrf.Host {
+	t.Helper()
 	return vrf.Host{
 		VRFs: []vrf.VRF{{Name: "public", Table: 90, NoDevice: !devices}, {Name: "private", Table: 20, NoDevice: !devices}},
 		Uplinks: []vrf.Uplink{
 			{Name: "up0", VRF: "public", Plane: "a", Addresses: []netip.Prefix{netip.PrefixFrom(uplink4, 24), netip.PrefixFrom(uplink6, 64)}},
 			{Name: "up1", VRF: "private", Plane: "a", Addresses: []netip.Prefix{netip.PrefixFrom(uplinkPriv4, 24), netip.PrefixFrom(uplinkPriv6, 64)}},
 		},
-		Taps: []vrf.Tap{
-			one.desired("public", gateway4, gatewayLL4, gateway6),
-			two.desired("public", gateway4, gatewayLL4, gateway6),
-			three.desired("private", gatewayPriv, gatewayLL4),
-		},
+		Taps:        projected(t),
 		TapPatterns: []string{"vnet*"},
 	}
 }
@@ -127,7 +108,7 @@ var cables = map[string]string{atOne: "tap1", atTwo: "tap2", atThree: "tap3", at
 
 func newWorld(t *testing.T, devices bool) *world {
 	t.Helper()
-	w := &world{t: t, life: t, devices: devices, host: theHost(devices), ports: map[string]*port{}, inside: map[string]*port{}, buf: make([]byte, 65536)}
+	w := &world{t: t, life: t, devices: devices, host: theHost(t, devices), ports: map[string]*port{}, inside: map[string]*port{}, buf: make([]byte, 65536)}
 	w.hv, w.outside = testenv.NewNetns(t), testenv.NewNetns(t)
 	w.set(w.outside, "ipv6/conf/default/disable_ipv6", "1")
 	w.set(w.hv, "ipv6/conf/default/accept_dad", "0", "ipv6/conf/all/accept_dad", "0")
