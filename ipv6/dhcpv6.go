@@ -91,7 +91,8 @@ type IA struct {
 }
 
 // Leased is an address, as a prefix of 128 bits, or a delegated prefix. What a
-// client sends may be no valid prefix at all.
+// client sends may be no valid prefix at all; the lifetimes that it wishes for or
+// believes in decide nothing.
 type Leased struct {
 	Prefix           netip.Prefix
 	Preferred, Valid time.Duration

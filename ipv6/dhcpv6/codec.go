@@ -115,23 +115,18 @@ func takeIA(m *ipv6.DHCPMessage, kind ipv6.IAKind, size int, data []byte) error 
 				return errShort
 			}
 			addr := netip.AddrFrom16([16]byte(data))
-			ia.Leased = append(ia.Leased, ipv6.Leased{Prefix: netip.PrefixFrom(addr, addr.BitLen()),
-				Preferred: seconds(data[16:]), Valid: seconds(data[20:])})
+			ia.Leased = append(ia.Leased, ipv6.Leased{Prefix: netip.PrefixFrom(addr, addr.BitLen())})
 		case code == wire.OptionIAPrefix && kind == ipv6.IAPD:
 			if len(data) < prefixSize {
 				return errShort
 			}
 			prefix := netip.PrefixFrom(netip.AddrFrom16([16]byte(data[9:])), int(data[8])) // not valid beyond 128 bits
-			ia.Leased = append(ia.Leased, ipv6.Leased{Prefix: prefix, Preferred: seconds(data), Valid: seconds(data[4:])})
+			ia.Leased = append(ia.Leased, ipv6.Leased{Prefix: prefix})
 		}
 		return nil
 	})
 	m.IAs = append(m.IAs, ia)
 	return err
-}
-
-func seconds(data []byte) time.Duration {
-	return time.Duration(binary.BigEndian.Uint32(data)) * time.Second
 }
 
 // encode writes an answer.

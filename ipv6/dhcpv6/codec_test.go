@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	wire "github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
 
@@ -126,6 +128,34 @@ func TestStatusOnTheWire(t *testing.T) {
 	na, ta, pd := a.Options.OneIANA().Options.Status(), a.Options.OneIATA().Options.Status(), a.Options.OneIAPD().Options.Status()
 	if na == nil || ta == nil || pd == nil || na.StatusCode != iana.StatusNoAddrsAvail || ta.StatusCode != iana.StatusNoAddrsAvail || pd.StatusCode != iana.StatusNoPrefixAvail {
 		t.Errorf("a guest with nothing is told %s", a.LongString(0))
+	}
+}
+
+func TestDecode(t *testing.T) {
+	prefix := &wire.OptIAPrefix{Prefix: &net.IPNet{IP: net.ParseIP("2001:db8:5::"), Mask: net.CIDRMask(56, 128)}}
+	m := wire.Message{MessageType: wire.MessageTypeRebind, TransactionID: wire.TransactionID{1, 2, 3}}
+	for _, o := range []wire.Option{
+		duid(1), duid(2), serverID(), &wire.OptionGeneric{OptionCode: wire.OptionServerID, OptionData: []byte{9}}, rapid(),
+		&wire.OptIANA{IaId: [4]byte{1}, Options: wire.IdentityOptions{Options: wire.Options{&wire.OptIAAddress{IPv6Addr: net.ParseIP("2001:db8::5")}, prefix}}},
+		&wire.OptIATA{IaId: [4]byte{2}, Options: wire.IdentityOptions{Options: wire.Options{&wire.OptIAAddress{IPv6Addr: net.ParseIP("2001:db8::6")}}}},
+		&wire.OptIAPD{IaId: [4]byte{3}, Options: wire.PDOptions{Options: wire.Options{prefix, &wire.OptIAAddress{IPv6Addr: net.ParseIP("2001:db8::5")}}}},
+		wire.OptRequestedOption(wire.OptionNTPServer, 9999, wire.OptionDNSRecursiveNameServer), wire.OptRequestedOption(wire.OptionNTPServer),
+	} {
+		m.AddOption(o)
+	}
+	leased := func(s string) []ipv6.Leased { return []ipv6.Leased{{Prefix: netip.MustParsePrefix(s)}} }
+	want := ipv6.DHCPMessage{
+		Kind: ipv6.DHCPRebind, Transaction: [3]byte{1, 2, 3}, Client: duid(1).ToBytes(), Server: ipv6.ServerDUID(), Rapid: true,
+		IAs: []ipv6.IA{
+			{Kind: ipv6.IANA, ID: [4]byte{1}, Leased: leased("2001:db8::5/128")},
+			{Kind: ipv6.IATA, ID: [4]byte{2}, Leased: leased("2001:db8::6/128")},
+			{Kind: ipv6.IAPD, ID: [4]byte{3}, Leased: leased("2001:db8:5::/56")},
+		},
+		Wanted: []ipv6.DHCPOption{ipv6.DHCPOptionNTP, ipv6.DHCPOptionDNS},
+	}
+	got, err := decode(m.ToBytes())
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" || err != nil {
+		t.Errorf("%v, -want +got\n%s", err, diff)
 	}
 }
 
