@@ -32,11 +32,15 @@ type Engine struct {
 	in       func(func() error) error
 	ordinary bool
 
-	wanted atomic.Pointer[[]bfd.Spec] // the newest set that the loop hasn't taken yet
+	wanted atomic.Pointer[order] // the newest set that the loop hasn't taken yet
 	wake   waker
+
+	setting sync.Mutex
+	sets    uint64 // how many there were
 
 	mu      sync.Mutex // the loop only tries to take it
 	public  []bfd.Status
+	set     uint64 // that they are of
 	drops   [bfd.Drops]uint64
 	changed chan struct{}
 }
@@ -57,18 +61,33 @@ func (e *Engine) Set(specs []bfd.Spec) error {
 	if err := bfd.CheckAll(specs); err != nil {
 		return err
 	}
-	own := append([]bfd.Spec(nil), specs...)
-	e.wanted.Store(&own)
+	e.setting.Lock()
+	defer e.setting.Unlock()
+	e.sets++
+	e.wanted.Store(&order{append([]bfd.Spec(nil), specs...), e.sets})
 	e.wake.up()
 	return nil
+}
+
+// order is a numbered set.
+type order struct {
+	specs  []bfd.Spec
+	number uint64
 }
 
 // Status is each session that is wanted, in the order of the set. It is at most
 // a millisecond old in everything but counters, which are a second old at most.
 func (e *Engine) Status() []bfd.Status {
+	sessions, _ := e.Snapshot()
+	return sessions
+}
+
+// Snapshot is the Status with the number of the set that it is of: 0 before the
+// first one, and one more with every call of Set.
+func (e *Engine) Snapshot() ([]bfd.Status, uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return append([]bfd.Status(nil), e.public...)
+	return append([]bfd.Status(nil), e.public...), e.set
 }
 
 // Dropped counts the packets that changed nothing, by reason.
@@ -78,7 +97,8 @@ func (e *Engine) Dropped() [bfd.Drops]uint64 {
 	return e.drops
 }
 
-// Changed has something whenever the Status has changed in more than counters.
+// Changed has something whenever the Status has changed in more than counters,
+// and after every set.
 // There is one channel, for one reader; changes that it is too slow for are one.
 func (e *Engine) Changed() <-chan struct{} { return e.changed }
 

@@ -35,6 +35,7 @@ type loop struct {
 	sources map[uint16]bool
 	queue   queue
 	serial  uint64
+	set     uint64 // the number of the set that order is of
 
 	polls    []unix.PollFd // the eventfd, and a port each
 	readable []*port       // the ports in the order of polls, from the second on
@@ -55,8 +56,9 @@ func (l *loop) now() bfd.Instant { return bfd.Instant(time.Since(l.origin)) }
 func (l *loop) run(ctx context.Context) error {
 	defer l.closeAll()
 	for ctx.Err() == nil {
-		if specs := l.engine.wanted.Swap(nil); specs != nil {
-			l.reconcile(*specs)
+		if o := l.engine.wanted.Swap(nil); o != nil {
+			l.set = o.number
+			l.reconcile(o.specs)
 		}
 		if err := l.step(bfd.Never); err != nil {
 			return err

@@ -11,7 +11,7 @@ func (l *loop) publish() {
 	for _, p := range l.order {
 		e.public = append(e.public, p.status())
 	}
-	e.drops = l.drops
+	e.set, e.drops = l.set, l.drops
 	e.mu.Unlock()
 	l.dirty = false
 	if l.news {
