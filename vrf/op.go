@@ -118,7 +118,7 @@ func (o DeleteNeighbour) needs() []string { return nil }
 
 // Forwarding is not switched on while a guest's packets could pass unfiltered.
 func (o SetSysctl) needs() []string {
-	if o.Link == "" {
+	if o.Name == "ipv4/ip_forward" || o.Name == "ipv6/conf/all/forwarding" {
 		return []string{filterSubject}
 	}
 	return nil
