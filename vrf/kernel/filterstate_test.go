@@ -285,3 +285,19 @@ func TestNoFilter(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestOutsideItsVRF: a tap that somebody takes out of its VRF doesn't put its
+// guest into the host's own network, until the next plan puts it back.
+func TestOutsideItsVRF(t *testing.T) {
+	testenv.RequireVRF(t)
+	s := newStage(t, true)
+	s.apply()
+	s.hv.IP("link set tap0 nomaster", "link set tap0 up", "route add 2001:db8:9::/64 via fe80::9 dev tap1")
+	before := s.drops()
+	s.portA.send(s.v6(ipv6(vmA6, "2001:db8:9::9", unix.IPPROTO_UDP, udp(1, 2, "outside"))))
+	eventually(t, "the count of what it sent", func() bool { return s.drops().Refused == before.Refused+1 })
+	s.apply()
+	if s.passes(s.v4(ipv4(vmA, vmB, unix.IPPROTO_UDP, 0, udp(1, 2, "inside"))), "outside", "own") {
+		t.Error("the guest's packet left by the host's own table")
+	}
+}
