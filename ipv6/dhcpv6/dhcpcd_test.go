@@ -27,9 +27,12 @@ echo "script $reason $interface" $(env | grep -E '^(new|old)_' | sort)
 `
 
 // dhcpcd keeps its files where nobody can tell it not to, so it sees other
-// directories there.
+// directories there. The helpers that it starts end with it, for it is the init
+// of a process namespace.
 func dhcpcd(guest *testenv.Netns, dir, conf, script string) *exec.Cmd {
-	return enclosed(guest, "mkdir -p /run/dhcpcd; mount --bind $1 /var/lib/dhcpcd; exec dhcpcd -B -d -f $2 -c $3", dir, conf, script)
+	cmd := enclosed(guest, "mkdir -p /run/dhcpcd; mount --bind $1 /var/lib/dhcpcd; exec dhcpcd -B -d -f $2 -c $3", dir, conf, script)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	return cmd
 }
 
 func TestDhcpcd(t *testing.T) {
