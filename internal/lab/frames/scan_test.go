@@ -13,17 +13,24 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-	"golang.org/x/sys/unix"
 
 	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/vrf"
 )
 
-// hostAddresses are all that the hypervisor may be reached at.
-var hostAddresses = []netip.Addr{
-	gateway4, gatewayLL4, gatewayPriv, uplink4, uplinkPriv4, management4, ip("127.0.0.1"), ip("203.0.113.255"), everybody4, ip("224.0.0.1"),
-	gateway6, gatewayLL6, uplink6, uplinkPriv6, management6, ip("fe80::ff:fe00:ed02"), ip("::1"), allNodes, allRouters,
-}
+// hostAddresses are where the hypervisor may be reached; every port of them is scanned. Of oddAddresses, at which
+// nothing can listen that is not at the others as well, some are.
+var (
+	hostAddresses = []netip.Addr{
+		gateway4, gatewayLL4, gatewayPriv, uplink4, uplinkPriv4, management4, everybody4,
+		gateway6, gatewayLL6, uplink6, uplinkPriv6, management6, allNodes,
+	}
+	oddAddresses = []netip.Addr{
+		anyone4, ip("127.0.0.1"), ip("203.0.113.255"), ip("224.0.0.1"), netip.IPv6Unspecified(), ip("::1"), ip("fe80::ff:fe00:ed02"), allRouters,
+	}
+	// oddSources are ports that a filter could take for those of a service.
+	oddSources = []uint16{53, 67, 68, 179, 546, 547, 3784}
+)
 
 // Ports where something listens in the hypervisor: BGP, BFD, the log, metrics, ssh, and an echo.
 var (
@@ -36,72 +43,6 @@ func service(a netip.Addr, protocol layers.IPProtocol, port uint16) bool {
 	return protocol == layers.IPProtocolUDP && (a.Is4() && port == 67 || a.Is6() && port == 547)
 }
 
-// openPorts listens in the hypervisor on every address, in the VRF and on the uplink.
-func (w *world) openPorts() {
-	w.t.Helper()
-	bound := []string{"", "up0"}
-	if w.devices {
-		bound = append(bound, "public")
-	}
-	err := w.hv.Do(func() error {
-		for _, device := range bound {
-			for _, port := range listening {
-				if err := w.openPort(unix.SOCK_STREAM, device, port); err != nil {
-					return fmt.Errorf("listening on TCP port %d of %q: %w", port, device, err)
-				}
-			}
-			for _, port := range listeningUDP {
-				if err := w.openPort(unix.SOCK_DGRAM, device, port); err != nil {
-					return fmt.Errorf("listening on UDP port %d of %q: %w", port, device, err)
-				}
-			}
-		}
-		return nil
-	})
-	w.check(err)
-}
-
-// openPort takes both families. What arrives at a UDP port goes back.
-func (w *world) openPort(kind int, device string, port uint16) error {
-	fd, err := unix.Socket(unix.AF_INET6, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return err
-	}
-	file := os.NewFile(uintptr(fd), fmt.Sprint("port ", port))
-	w.life.Cleanup(func() { file.Close() })
-	if device != "" {
-		if err := unix.BindToDevice(fd, device); err != nil {
-			return err
-		}
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-		return err
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet6{Port: int(port)}); err != nil {
-		return err
-	}
-	if kind == unix.SOCK_STREAM {
-		return unix.Listen(fd, 4096)
-	}
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	go func() { // ends when the file is closed
-		buf := make([]byte, 2048)
-		_ = raw.Read(func(fd uintptr) bool {
-			for {
-				n, from, err := unix.Recvfrom(int(fd), buf, 0)
-				if err != nil {
-					return false
-				}
-				_ = unix.Sendto(int(fd), buf[:n], 0, from)
-			}
-		})
-	}()
-	return nil
-}
-
 // scanner sends to ports from somewhere and keeps what came back.
 type scanner struct {
 	*world
@@ -110,17 +51,18 @@ type scanner struct {
 	src6     netip.Addr
 	mac, to  [6]byte
 	sentinel guest
+	port     uint16
 	sent     int
 	answers  map[string]int // what came back, by kind
 	reached  []string       // what the hypervisor's sockets got and may not
 }
 
 func (w *world) guestScanner() *scanner {
-	return &scanner{world: w, from: atOne, src4: one.v4, src6: one.v6, mac: one.mac, to: vrf.TapMAC, sentinel: one, answers: map[string]int{}}
+	return &scanner{world: w, from: atOne, src4: one.v4, src6: one.v6, mac: one.mac, to: vrf.TapMAC, sentinel: one, port: 40000, answers: map[string]int{}}
 }
 
 func (w *world) edgeScanner() *scanner {
-	return &scanner{world: w, from: atEdge, src4: edge4, src6: edge6, mac: edgeMAC, to: uplinkMAC, sentinel: one, answers: map[string]int{}}
+	return &scanner{world: w, from: atEdge, src4: edge4, src6: edge6, mac: edgeMAC, to: uplinkMAC, sentinel: one, port: 40000, answers: map[string]int{}}
 }
 
 // template is a frame to port 0; offset is where the port stands, and sum where the checksum does.
@@ -137,15 +79,21 @@ func (s *scanner) template(to netip.Addr, protocol layers.IPProtocol) (frame []b
 		l4 = 14 + 20
 	}
 	if protocol == layers.IPProtocolUDP {
-		return plainFrame(p.udp(40000, 0, token(0, 0))), l4 + 2, l4 + 6
+		return plainFrame(p.udp(s.port, 0, token(0, 0))), l4 + 2, l4 + 6
 	}
 	p.next = protocol
-	syn := &layers.TCP{SrcPort: 40000, SYN: true, Window: 1024, Seq: 1}
+	syn := &layers.TCP{SrcPort: layers.TCPPort(s.port), SYN: true, Window: 1024, Seq: 1}
 	if err := syn.SetNetworkLayerForChecksum(p.ipLayer()); err != nil {
 		panic(err)
 	}
 	p.body = serialize(syn)
 	return plainFrame(p), l4 + 2, l4 + 16
+}
+
+func (s *scanner) scan(to netip.Addr, ports []uint16) {
+	s.t.Helper()
+	s.ports(to, layers.IPProtocolTCP, ports)
+	s.ports(to, layers.IPProtocolUDP, ports)
 }
 
 // ports scans ports of an address; the UDP ones have a token that says which.
@@ -234,22 +182,27 @@ func reaction(raw []byte) string {
 	return "something of " + from
 }
 
-// allPorts, or a sample of them with all that matter where the machine is emulated and 20 times slower.
-func allPorts(t *testing.T) []uint16 {
-	cpu, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	step := 1
-	if strings.Contains(string(cpu), "QEMU TCG") {
-		step = 257
-	}
+// portsBy are all that matter, and of the others one in so many.
+func portsBy(step int) []uint16 {
 	ports := slices.Concat(listening, listeningUDP, []uint16{53, 67, 68, 546, 547, 3785})
 	for p := 1; p <= 65535; p += step {
 		ports = append(ports, uint16(p))
 	}
 	slices.Sort(ports)
 	return slices.Compact(ports)
+}
+
+// allPorts, or a sample of them where the machine is emulated and 20 times slower.
+func allPorts(t *testing.T) []uint16 {
+	t.Helper()
+	cpu, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(cpu), "QEMU TCG") {
+		return portsBy(2003)
+	}
+	return portsBy(1)
 }
 
 func TestPortScan(t *testing.T) {
@@ -269,11 +222,21 @@ func portScan(t *testing.T, devices bool) {
 	s := w.guestScanner()
 	ports := allPorts(t)
 	for _, a := range hostAddresses {
-		s.ports(a, layers.IPProtocolTCP, ports)
-		s.ports(a, layers.IPProtocolUDP, ports)
+		s.scan(a, ports)
 		s.protocols(a)
 	}
-	t.Logf("%d addresses, %d ports each by TCP and UDP, 256 protocols: %d frames, %s", len(hostAddresses), len(ports), s.sent, s.summary())
+	some := portsBy(2003)
+	for _, a := range oddAddresses {
+		s.scan(a, some)
+		s.protocols(a)
+	}
+	for _, s.port = range oddSources {
+		for _, a := range slices.Concat(hostAddresses, oddAddresses) {
+			s.scan(a, some)
+		}
+	}
+	t.Logf("%d addresses, %d ports each by TCP and UDP; %d addresses and %d source ports, %d ports each; 256 protocols: %d frames, %s",
+		len(hostAddresses), len(ports), len(oddAddresses), len(oddSources), len(some), s.sent, s.summary())
 	if len(s.answers) > 0 {
 		t.Errorf("a guest got %s", s.summary())
 	}

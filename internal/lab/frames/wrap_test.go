@@ -52,6 +52,7 @@ var wraps = []wrap{
 	{name: "routing", harmless: true, reason: "no use in this network", shape: strange, v6: routing, parts: 3},
 	{name: "atomic", legal: true, reason: "RFC 6946", shape: split, v6: atomicFragment, parts: 3},
 	{name: "nested", harmless: true, reason: "no stack sends a fragment of a fragment", shape: strange, v6: nested, parts: 3},
+	{name: "options inside", harmless: true, reason: "RFC 8200 section 4.5, and no stack does it", shape: strange, v6: optionsInside, parts: 3},
 	{name: "headless", reason: "RFC 7112: nobody can tell what the first fragment belongs to", shape: strange, v6: headless, parts: 7},
 }
 
@@ -118,6 +119,12 @@ func (p packet) behind(next layers.IPProtocol, headers ...[]byte) []byte {
 
 func hopByHop(p packet) [][]byte {
 	return [][]byte{p.behind(nextHopByHop, options(p.next, nil))}
+}
+
+// optionsInside is a fragment with options in what is fragmented, and the upper layer's header in the first one.
+func optionsInside(p packet) [][]byte {
+	first := options(p.next, nil)
+	return p.fragmented(nextOptions, append(first, p.body...), len(first)+p.split)
 }
 
 func destinationOptions(p packet) [][]byte {
