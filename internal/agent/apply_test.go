@@ -173,6 +173,10 @@ func TestOnlyWhatChangedIsLookedAt(t *testing.T) {
 		}, "[[tap1]]"},
 		{"the VRF device", func() { b.Notice(kernel.Notice{Links: []string{"public"}}) }, "[[]]"},
 		{"a drain", func() { b.projection.publish(t, &events.HypervisorDrained{Hypervisor: "hv1"}) }, "[]"},
+		{"another address of the guest", func() {
+			b.projection.publish(t, &events.IPAssigned{Prefix: events.PrefixFrom(netip.MustParsePrefix("203.0.113.12/32")), VM: "a"})
+		}, "[[tap1]]"},
+		{"somebody's change of the filter", func() { b.Notice(kernel.Notice{Filter: true}) }, "[[]]"},
 		{"lost messages", func() { b.Notice(kernel.Notice{Resync: true}) }, "[[]]"},
 		{"a move away", func() { b.projection.publish(t, &events.VMMigrated{VM: "a", To: "hv2"}) }, "[[tap1]]"},
 	} {

@@ -28,7 +28,7 @@ func (s *scope) all() {
 func (s *scope) notice(n kernel.Notice, vrfs []vrf.VRF) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.full = s.full || n.Resync || n.Rules
+	s.full = s.full || n.Resync || n.Rules || n.Filter
 	for _, name := range n.Links {
 		// A VRF device concerns all that is in it.
 		s.full = s.full || slices.ContainsFunc(vrfs, func(v vrf.VRF) bool { return v.Name == name })

@@ -12,6 +12,7 @@ import (
 	"github.com/hostroute/hostroute/internal/dhcp/server"
 	"github.com/hostroute/hostroute/internal/fleet"
 	"github.com/hostroute/hostroute/ipv6/ra"
+	"github.com/hostroute/hostroute/vrf"
 )
 
 func TestAGuestIsServedFromTheRoundThatMadeItsTap(t *testing.T) {
@@ -55,5 +56,14 @@ func TestAServiceThatDoesNotRunIsNamed(t *testing.T) {
 	want := []string{"DHCPv4 on tap tap1: address in use", "router advertisements on tap tap2: panic: x"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestATapDiffersByWhatItsGuestMaySendFrom(t *testing.T) {
+	tap := vrf.Tap{Name: "tap1", Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.10/32")}, MAC: [6]byte{2}}
+	other, moved := tap, tap
+	other.Sources, moved.MAC = nil, [6]byte{4}
+	if !sameTap(tap, tap) || sameTap(tap, other) || sameTap(tap, moved) {
+		t.Error("a changed MAC or source is not seen")
 	}
 }
