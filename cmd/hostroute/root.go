@@ -41,7 +41,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.creds, "credentials", a.env("HOSTROUTE_CREDENTIALS"), "NATS credentials `FILE` for the log (environment: HOSTROUTE_CREDENTIALS)")
 	flags.StringVar(&a.source, "source", whoami(a.env), "`WHO` publishes, as the log remembers it")
 	flags.BoolVar(&a.json, "json", false, "answer in JSON")
-	add(root, groupRun, a.agentCommand(), a.logCommand(), a.labCommand())
+	add(root, groupRun, a.agentCommand(), a.bfdCommand(), a.logCommand(), a.labCommand())
 	add(root, groupPublish, a.networkCommand(), a.vmCommand(), a.ipCommand(), a.hypervisorCommand(), a.publishCommand())
 	add(root, groupRead, a.eventsCommand(), a.replayCommand())
 	add(root, groupAgent, a.statusCommand(), a.routesCommand(), a.peersCommand(), a.guestsCommand(), a.explainCommand())

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hostroute/hostroute/internal/bfd/control"
+	"github.com/hostroute/hostroute/internal/bfd/udp"
+)
+
+// defaultBFDSocket is where the agent asks for sessions.
+const defaultBFDSocket = "/run/hostroute/bfd.sock"
+
+// bfdCommand speaks BFD for the agent, which asks for sessions over a socket:
+// what the sessions are is not configured here, so that a change of the
+// configuration needs a restart of the agent only.
+func (a *app) bfdCommand() *cobra.Command {
+	var path, socket string
+	var debug, check, dump bool
+	var keep time.Duration
+	c := a.command("bfd", "Watch the paths to BGP peers for the agent (BFD), also while the agent restarts",
+		"hostroute bfd --config /etc/hostroute/hostroute.yaml",
+		func(ctx context.Context, _ []string) error {
+			cfg, err := loadAgent(path)
+			switch {
+			case err != nil && check:
+				return faulty(err)
+			case err != nil:
+				return err
+			case keep < 0:
+				return errors.New("--keep is negative; 0 keeps sessions for ever")
+			case dump:
+				return cfg.Dump(a.stdout)
+			case check:
+				_, err := fmt.Fprintf(a.stdout, "%s is valid\n", path)
+				return err
+			}
+			outliveReader()
+			udp.Tune()
+			return serveBFD(ctx, socket, keep, logger(a.stderr, debug))
+		})
+	configFlags(c, &path, &debug)
+	c.Flags().StringVar(&socket, "socket", defaultBFDSocket, "`PATH` of the socket on which the agent asks for sessions")
+	c.Flags().DurationVar(&keep, "keep", 0, "shut sessions that no agent asks for anew within this `TIME` after the one that did has gone; 0s: never")
+	c.Flags().BoolVar(&check, "check", false, "check the configuration and end")
+	c.Flags().BoolVar(&dump, "dump", false, "print the configuration in effect, with defaults and passwords, and end")
+	return c
+}
+
+// serveBFD runs sessions until the context ends. Then nobody can ask for more,
+// and the peers are told.
+func serveBFD(ctx context.Context, socket string, keep time.Duration, log *slog.Logger) error {
+	listener, err := control.Listen(ctx, socket)
+	if err != nil {
+		return err
+	}
+	engine := udp.New(udp.Options{Log: log})
+	server := &control.Server{Engine: engine, Log: log, Keep: keep}
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return server.Run(ctx, listener) })
+	tasks.Go(func() error { return engine.Run(ctx) })
+	log.Info("BFD is ready", "socket", socket)
+	return tasks.Wait()
+}
