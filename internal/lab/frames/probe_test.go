@@ -80,7 +80,7 @@ var broadcast = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 var number atomic.Uint32
 
 // send puts the probes on the sender's cable, a chunk at a time, and notes who sees what. by is the guest that
-// sends the sentinel: one that the filter lets through.
+// sends the sentinel: one that the filter lets through, or none.
 func (w *world) send(probes []*probe, by guest) {
 	w.t.Helper()
 	var err error
@@ -112,7 +112,7 @@ func (w *world) sendChunk(probes []*probe, by guest) error {
 			}
 		}
 	}
-	return w.observe(by, func(who string, raw []byte) {
+	note := func(who string, raw []byte) {
 		tokens(raw, func(frame uint32, part byte) {
 			if p := numbers[frame]; p != nil {
 				p.seen[who] |= 1 << part
@@ -121,7 +121,11 @@ func (w *world) sendChunk(probes []*probe, by guest) error {
 		if a, ok := arpAnswer(raw); ok && targets[a] != nil {
 			targets[a].seen[who] |= targets[a].parts
 		}
-	})
+	}
+	if by.tap == "" {
+		return w.settle(note)
+	}
+	return w.observe(by, note)
 }
 
 // observe sends a sentinel on every way that there is, and calls f with all that arrived before it.
@@ -139,30 +143,51 @@ func (w *world) observe(by guest, f func(who string, raw []byte)) error {
 	if err := w.until(atEdge, number, f); err != nil {
 		return err
 	}
+	if err := w.markers(number, f); err != nil {
+		return err
+	}
+	return w.drainLocal(f)
+}
+
+// markers sends a last frame to every port from the hypervisor's side, and reads up to it.
+func (w *world) markers(number uint32, f func(who string, raw []byte)) error {
 	marker := plainFrame(packet{frame: number, to: [6]byte{2}, src: internet4, dst: internet4, hop: 1}.datagram())
 	for _, who := range slices.Sorted(maps.Keys(w.ports)) {
-		if who == atEdge {
-			continue
-		}
 		switch err := w.inside[who].send(marker); {
-		case errors.Is(err, unix.ENETDOWN):
+		case errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENOBUFS): // it is down: nothing gets there either
 			if err := w.drain(w.ports[who].fd, who, f); err != nil {
 				return err
 			}
-			continue
 		case err != nil:
 			return fmt.Errorf("sending the marker to the %s: %w", who, err)
-		}
-		if err := w.until(who, number, f); err != nil {
-			return err
+		default:
+			if err := w.until(who, number, f); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
+}
+
+func (w *world) drainLocal(f func(who string, raw []byte)) error {
 	for _, fd := range w.local {
 		if err := w.drain(fd, atHost, f); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// settle is observe where no guest may send anything yet. When the first markers have arrived, what was sent before
+// them has been handled, and what came of it is on its way before the second ones.
+func (w *world) settle(f func(who string, raw []byte)) error {
+	for range 2 {
+		w.batch++
+		if err := w.markers(firstSentinel+w.batch, f); err != nil {
+			return err
+		}
+	}
+	return w.drainLocal(f)
 }
 
 // until reads a port up to the frame of a number.

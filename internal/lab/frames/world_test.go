@@ -106,7 +106,18 @@ const (
 
 var cables = map[string]string{atOne: "tap1", atTwo: "tap2", atThree: "tap3", atEdge: "up0", atPrivate: "up1", atMgmt: "m0"}
 
+// newWorld is a hypervisor as the plan makes it.
 func newWorld(t *testing.T, devices bool) *world {
+	t.Helper()
+	w := rawWorld(t, devices)
+	w.apply()
+	w.surround()
+	w.listen()
+	return w
+}
+
+// rawWorld has the cables, and nobody has told the hypervisor anything.
+func rawWorld(t *testing.T, devices bool) *world {
 	t.Helper()
 	w := &world{t: t, life: t, devices: devices, host: theHost(t, devices), ports: map[string]*port{}, inside: map[string]*port{}, buf: make([]byte, 65536)}
 	w.hv, w.outside = testenv.NewNetns(t), testenv.NewNetns(t)
@@ -115,14 +126,11 @@ func newWorld(t *testing.T, devices bool) *world {
 	w.connect()
 	w.kernel = kernel.New(kernel.Options{NetNS: w.hv.FD()})
 	t.Cleanup(func() { w.check(w.kernel.Close()) })
-	w.apply()
-	w.surround()
 	for who, link := range cables {
 		w.ports[who] = newPort(w.life, w.outside, link)
 		w.inside[who] = newPort(w.life, w.hv, link)
 		w.inside[who].deaf()
 	}
-	w.listen()
 	return w
 }
 
