@@ -174,6 +174,10 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("not looked up yet: %s", strings.Join(e.Subjects, ", "))
 }
 
+// Told tells whether the State has a register, if only what is left of it after
+// its end: a guest that was deleted has one, a guest that nobody mentions none.
+func (s *State) Told(subject string) bool { return s.registers[subject] != nil }
+
 // Registers yields every register with its subject, ended ones too, in the
 // order of the subjects: all that a State knows, to be kept and put again.
 func (s *State) Registers() iter.Seq2[string, Register] {

@@ -14,7 +14,7 @@ import (
 
 func (a *app) agentCommand() *cobra.Command {
 	var path string
-	var debug, check, dump, reference bool
+	var debug, check, dump, reference, massWithdrawal bool
 	c := a.command("agent", "Serve this hypervisor: keep kernel and BGP as the log wants them",
 		"hostroute agent --config /etc/hostroute/hostroute.yaml",
 		func(ctx context.Context, _ []string) error {
@@ -39,12 +39,16 @@ func (a *app) agentCommand() *cobra.Command {
 				return err
 			}
 			ag.Version = version().Version
+			if massWithdrawal {
+				ag.AllowMassWithdrawal()
+			}
 			outliveReader()
 			return ag.Run(ctx)
 		})
 	configFlags(c, &path, &debug)
 	c.Flags().BoolVar(&check, "check", false, "check the configuration and end")
 	c.Flags().BoolVar(&dump, "dump", false, "print the configuration in effect, with defaults and passwords, and end")
+	c.Flags().BoolVar(&massWithdrawal, "allow-mass-withdrawal", false, "withdraw also what vanished from the log in great numbers and without events")
 	c.Flags().BoolVar(&reference, "reference", false, "print a configuration that explains every key, and end")
 	return c
 }

@@ -29,6 +29,15 @@
 // before that route goes. Learned routes of the previous run are swept when
 // a reflector of their VRF has told all it knows and that is in the kernel.
 //
+// # Guests
+//
+// After each round the servers of DHCPv4, router advertisements, ND proxy and
+// DHCPv6 get the taps that exist and what the log says for each. A tap is in the
+// anti-spoof filter before it is in its VRF; see package vrf.
+//
+// What vanishes from the log in great numbers and without events that end it is
+// served on and reported; see massGuard.
+//
 // # Stopping
 //
 // The end of the agent leaves everything in place: the kernel forwards on and

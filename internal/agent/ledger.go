@@ -22,6 +22,7 @@ type logTask struct {
 	cfg     *config.Config
 	log     *slog.Logger
 	changes chan struct{} // capacity 1
+	guard   massGuard
 
 	mu       sync.Mutex
 	url      string
@@ -42,22 +43,26 @@ const snapshotGrace = 10 * time.Second
 const saveInterval = time.Second
 
 func newLogTask(cfg *config.Config, logger *slog.Logger) *logTask {
-	return &logTask{cfg: cfg, log: logger.With("task", "log"), url: log.Redacted(cfg.Log.URL), changes: make(chan struct{}, 1)}
+	return &logTask{
+		cfg: cfg, log: logger.With("task", "log"), url: log.Redacted(cfg.Log.URL), changes: make(chan struct{}, 1),
+		guard: massGuard{hypervisor: cfg.Hypervisor},
+	}
 }
 
 // Changes signals that State or InSync changed; many changes may be one signal.
 func (t *logTask) Changes() <-chan struct{} { return t.changes }
 
-// State is a copy of what is known.
+// State is what is known, with what vanished from it for no reason. It is for
+// reading.
 func (t *logTask) State() *projector.State {
 	t.mu.Lock()
 	f, restored := t.follower, t.restored
 	t.mu.Unlock()
 	switch {
 	case f != nil:
-		return f.State()
+		return t.guard.admit(f.State())
 	case restored != nil:
-		return restored.Clone()
+		return t.guard.admit(restored)
 	}
 	return projector.New()
 }
@@ -114,6 +119,9 @@ func (t *logTask) restore() {
 		t.log.Error("no local snapshot", "err", err)
 	case s != nil:
 		t.log.Info("local snapshot restored", "tick", c.Tick.Sequence, "guests", len(s.Guests()))
+	}
+	if s != nil {
+		t.guard.admit(s)
 	}
 	t.signal()
 }
@@ -224,8 +232,13 @@ func (t *logTask) pass(ctx context.Context, f *log.Follower) error {
 	}
 }
 
+// save writes the snapshot for the next start. While something is held back
+// the former one stays, or a restart would forget what it was.
 func (t *logTask) save(f *log.Follower) {
 	s, c := f.Checkpoint()
+	if t.guard.admit(s) != s {
+		return
+	}
 	failure := ""
 	if err := save(t.cfg.State, t.cfg.Hypervisor, s, c); err != nil {
 		failure = err.Error()
@@ -248,7 +261,7 @@ func (t *logTask) signal() {
 
 func (t *logTask) status() LogStatus {
 	t.mu.Lock()
-	s := LogStatus{URL: t.url, InSync: t.caughtUp, Restored: t.restored != nil, SnapshotError: t.damaged}
+	s := LogStatus{URL: t.url, InSync: t.caughtUp, Restored: t.restored != nil, SnapshotError: t.damaged, HeldBack: t.guard.holding()}
 	f := t.follower
 	t.mu.Unlock()
 	if f == nil {

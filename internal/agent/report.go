@@ -49,8 +49,10 @@ type LogStatus struct {
 	LastError   string `json:"last_error,omitempty"`
 	Restored    bool   `json:"restored"` // started from the local snapshot
 	// SnapshotError says why there is no local snapshot for the next start.
-	SnapshotError string       `json:"snapshot_error,omitempty"`
-	Quarantined   []Quarantine `json:"quarantined,omitempty"`
+	SnapshotError string `json:"snapshot_error,omitempty"`
+	// HeldBack says what is served on although the log lost it.
+	HeldBack    string       `json:"held_back,omitempty"`
+	Quarantined []Quarantine `json:"quarantined,omitempty"`
 }
 
 // Quarantine is a message of the log that was put aside.

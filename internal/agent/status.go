@@ -118,6 +118,9 @@ func problems(s Status, peers []Peer) (list []string) {
 	if s.Log.SnapshotError != "" {
 		add("%s", s.Log.SnapshotError)
 	}
+	if s.Log.HeldBack != "" {
+		add("%s", s.Log.HeldBack)
+	}
 	for _, e := range s.Kernel.Errors {
 		add("the kernel refuses: %s", e)
 	}
