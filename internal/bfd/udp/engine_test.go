@@ -181,3 +181,29 @@ func TestPacketsAllocateNothing(t *testing.T) {
 	}
 	t.Logf("%d packets out, %d in", after.Sent-before.Sent, after.Received-before.Received)
 }
+
+// TestInAVRF has our end enslaved to a VRF, and another plane with the same
+// addresses in the default one.
+func TestInAVRF(t *testing.T) {
+	testenv.RequireVRF(t)
+	t.Parallel()
+	w := newWire(t)
+	w.a.IP("link add public type vrf table 90", "link set public up", "link set port master public",
+		"addr replace 192.0.2.1/24 dev port", "addr replace 2001:db8::1/64 dev port nodad", "addr replace fe80::1/64 dev port nodad")
+	testenv.Veth(w.a, "other", w.b, "other")
+	w.a.IP("addr add 192.0.2.1/24 dev other", "addr add fe80::1/64 dev other nodad")
+	var sets [2][]bfd.Spec
+	for i := range sets {
+		for _, where := range []string{v4, v6, link} {
+			sets[i] = append(sets[i], spec(where, i, bfd.Default()))
+		}
+	}
+	a, b := start(t, w.a, sets[0]...), start(t, w.b, sets[1]...)
+	for _, where := range []string{v4, v6, link} {
+		a.paced(where, 300*ms, 900*ms)
+		b.paced(where, 300*ms, 900*ms)
+	}
+	if d := a.Dropped(); d != [bfd.Drops]uint64{} {
+		t.Errorf("dropped %v", d)
+	}
+}
