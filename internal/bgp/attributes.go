@@ -70,6 +70,24 @@ type Attributes struct {
 	large       []byte
 }
 
+// Well-known communities (RFC 9494 section 6).
+const (
+	// CommunityLongLivedStale, LLGR_STALE, marks a path that somebody keeps of
+	// a session that fell long ago.
+	CommunityLongLivedStale uint32 = 0xffff0006
+	// CommunityNoLongLived, NO_LLGR, marks a path that nobody is to keep so.
+	CommunityNoLongLived uint32 = 0xffff0007
+)
+
+func (a *Attributes) hasCommunity(c uint32) bool {
+	for b := a.communities; len(b) >= 4; b = b[4:] {
+		if binary.BigEndian.Uint32(b) == c {
+			return true
+		}
+	}
+	return false
+}
+
 // attributeSet remembers which attributes a message has had.
 type attributeSet [4]uint64
 

@@ -100,14 +100,15 @@ func (r *RIB) choose(t *table, row []uint32) uint32 {
 func (r *RIB) best(t *table, row []uint32) []vrf.NextHop {
 	r.members = r.members[:0]
 	var top *attr
-	var topStale bool
+	var topAge staleness
 	r.eachPath(t, row, func(source int, p path) {
-		a, stale := r.attrs.at(p.attr&cellID), p.attr&cellStale != 0
+		a := r.attrs.at(p.attr & cellID)
+		age := p.staleness(a)
 		if !a.usable {
 			return
 		}
 		if top != nil {
-			order := rank(a, stale, top, topStale)
+			order := rank(a, age, top, topAge)
 			if order > 0 {
 				return
 			}
@@ -115,7 +116,7 @@ func (r *RIB) best(t *table, row []uint32) []vrf.NextHop {
 				r.members = r.members[:0]
 			}
 		}
-		top, topStale = a, stale
+		top, topAge = a, age
 		r.members = append(r.members, vrf.NextHop{Gateway: a.nextHop, Uplink: r.sources[source].Uplink})
 	})
 	return r.members
@@ -137,12 +138,31 @@ func (r *RIB) eachPath(t *table, row []uint32, visit func(source int, p path)) {
 	}
 }
 
+// staleness comes before everything else in the choice of a path.
+type staleness uint8
+
+const (
+	fresh     staleness = iota
+	stale               // of a session whose peer may be restarting
+	longStale           // of one that is gone for longer, here or where the path comes from
+)
+
+func (p path) staleness(a *attr) staleness {
+	switch {
+	case p.attr&cellLong != 0 || a.longLived:
+		return longStale
+	case p.attr&cellStale != 0:
+		return stale
+	}
+	return fresh
+}
+
 // rank orders two paths, the better one first (RFC 4271 section 9.1.2.2 up to
 // MED; RFC 9494 section 4.3 for stale ones). 0 means that both are used.
-func rank(a *attr, aStale bool, b *attr, bStale bool) int {
+func rank(a *attr, aAge staleness, b *attr, bAge staleness) int {
 	switch {
-	case aStale != bStale:
-		return less(bStale)
+	case aAge != bAge:
+		return less(aAge < bAge)
 	case a.localPref != b.localPref:
 		return less(a.localPref > b.localPref)
 	case a.length != b.length:

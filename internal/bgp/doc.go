@@ -20,7 +20,9 @@
 // # What it guarantees
 //
 // The routes that come out depend on the paths that are in, never on the order
-// in which they came. Best are: paths that are not stale, the highest
+// in which they came. Best are: paths that are not stale, then those of a
+// session whose peer may be restarting, and last those that are stale for long,
+// here or, by LLGR_STALE, where they come from (RFC 9494); the highest
 // LOCAL_PREF, the shortest AS_PATH, the lowest ORIGIN, the lowest MED (compared
 // between any two paths: the reflectors of a VRF speak for one AS). All paths
 // that are equal up to here are used at once; the tie-breakers of RFC 4271
@@ -39,7 +41,8 @@
 // and memory stays bounded however slow the writer is. [RIB.Redo] takes back
 // what could not be written; it stays on record until [RIB.Retry] offers it
 // again. Work on all paths of a session ([RIB.Drop], [RIB.MarkStale],
-// [RIB.Sweep]) is a [Walk] of short steps, between which others get their turn.
+// [RIB.MarkLongLived], [RIB.Sweep]) is a [Walk] of short steps, between which
+// others get their turn.
 //
 // # Not safe for concurrent use
 //

@@ -20,6 +20,10 @@ type attr struct {
 	length    uint16 // of AS_PATH
 	origin    uint8
 	usable    bool
+	reflected bool // has an ORIGINATOR_ID
+	// Of the communities: the path was stale for long where it comes from, and
+	// it is not to be kept for long.
+	longLived, noLongLived bool
 }
 
 // attrs interns attributes. Ids start at 1, so that 0 is no path.
@@ -53,6 +57,8 @@ func (s *attrs) intern(a *Attributes, f Family, nextHop netip.Addr) uint32 {
 	s.list[id] = attr{
 		key: string(s.scratch), nextHop: nextHop, localPref: a.localPref, med: a.med, refs: 1,
 		length: uint16(min(pathLength(a.asPath), 0xffff)), origin: a.origin, usable: s.usable(f, nextHop),
+		reflected: a.originator != 0,
+		longLived: a.hasCommunity(CommunityLongLivedStale), noLongLived: a.hasCommunity(CommunityNoLongLived),
 	}
 	s.ids[s.list[id].key] = id
 	return id

@@ -29,7 +29,10 @@ type Path struct {
 	Originator       netip.Addr // of a reflected path, invalid otherwise
 	Communities      []uint32
 	LargeCommunities [][3]uint32
-	Stale            bool // kept from a session that fell
+	// Stale is set of a path that is kept from a session that fell, LongLived
+	// of one that is so for longer than a restart takes, be it here or where
+	// the path comes from: it has the community LLGR_STALE (RFC 9494).
+	Stale, LongLived bool
 	Chosen           bool
 	Unusable         bool // its next hop can't be used
 }
@@ -79,18 +82,22 @@ func (r *RIB) route(t *table, row []uint32) Route {
 		route.NextHops = r.sets.list[installed].hops
 	}
 	var best *attr
-	var bestStale bool
+	var bestAge staleness
 	r.eachPath(t, row, func(_ int, p path) {
-		a, stale := r.attrs.at(p.attr&cellID), p.attr&cellStale != 0
-		if a.usable && (best == nil || rank(a, stale, best, bestStale) < 0) {
-			best, bestStale = a, stale
+		a := r.attrs.at(p.attr & cellID)
+		if age := p.staleness(a); a.usable && (best == nil || rank(a, age, best, bestAge) < 0) {
+			best, bestAge = a, age
 		}
 	})
 	r.eachPath(t, row, func(source int, p path) {
-		a, stale := r.attrs.at(p.attr&cellID), p.attr&cellStale != 0
-		described := describe(a)
-		described.Source, described.ID, described.Stale = r.sources[source], p.id, stale
-		described.Chosen = a.usable && rank(a, stale, best, bestStale) == 0
+		a := r.attrs.at(p.attr & cellID)
+		age, described := p.staleness(a), describe(a)
+		described.Source, described.ID = r.sources[source], p.id
+		described.Stale, described.LongLived = p.attr&cellStale != 0, age == longStale
+		if age == longStale && !a.longLived {
+			described.Communities = append(described.Communities, CommunityLongLivedStale)
+		}
+		described.Chosen = a.usable && rank(a, age, best, bestAge) == 0
 		route.Paths = append(route.Paths, described)
 	})
 	return route

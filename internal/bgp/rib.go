@@ -32,6 +32,7 @@ type RIB struct {
 	sets    *hopSets
 	multi   multiPaths
 	paths   [][2]int // per source and family
+	stale   [][2]int // of these, how many are kept from a session that fell
 	pending int      // rows marked as changed
 	failed  int      // rows whose last change was not taken
 	cursor  [2]int32 // shard to look at next, per family
@@ -45,8 +46,9 @@ const (
 	// A cell's first word is the id of its attributes, or the number of a side
 	// list, or 0 for no path; its second, if any, the path identifier.
 	cellMulti = 1 << 31
-	cellStale = 1 << 30
-	cellID    = cellStale - 1
+	cellStale = 1 << 30 // kept from a session that fell
+	cellLong  = 1 << 29 // and for long: RFC 9494
+	cellID    = cellLong - 1
 
 	// unknown stands as installed where the writer did not say whether the
 	// last change was taken.
@@ -57,7 +59,7 @@ const (
 func NewRIB(c Config) *RIB {
 	r := &RIB{
 		sources: c.Sources, limit: c.MaxNextHops, attrs: newAttrs(c.Local), sets: newHopSets(),
-		paths: make([][2]int, len(c.Sources)),
+		paths: make([][2]int, len(c.Sources)), stale: make([][2]int, len(c.Sources)),
 	}
 	if r.limit == 0 {
 		r.limit = 64
@@ -98,6 +100,9 @@ func (r *RIB) Update(source int, u *Update) {
 // Paths counts the paths of a session in a family.
 func (r *RIB) Paths(source int, f Family) int { return r.paths[source][f] }
 
+// Stale counts those of them that are kept from a session that fell.
+func (r *RIB) Stale(source int, f Family) int { return r.stale[source][f] }
+
 // Prefixes counts the prefixes of a family, those included whose removal has
 // not been taken yet.
 func (r *RIB) Prefixes(f Family) int { return r.tables[f].used }
@@ -130,18 +135,19 @@ func (r *RIB) add(f Family, source int, n *nlri, id uint32) {
 	case cell[0]&cellMulti != 0:
 		list := r.multi.at(cell[0])
 		if old := list.find(n.id); old != nil {
-			r.attrs.release(old.attr & cellID)
+			r.forget(f, source, old.attr)
 			old.attr = id
 		} else {
 			*list = append(*list, path{id, n.id})
-			r.paths[source][f]++
 		}
+		r.paths[source][f]++
 	case pathID(cell) == n.id:
 		if cell[0] == id {
 			return
 		}
-		r.attrs.release(cell[0] & cellID)
+		r.forget(f, source, cell[0])
 		cell[0] = id
+		r.paths[source][f]++
 	default:
 		cell[0] = r.multi.make(path{cell[0], pathID(cell)}, path{id, n.id})
 		setPathID(cell, 0)
@@ -169,12 +175,20 @@ func (r *RIB) remove(f Family, source int, n *nlri) {
 	case pathID(cell) != n.id:
 		return
 	default:
-		r.attrs.release(cell[0] & cellID)
+		r.forget(f, source, cell[0])
 		cell[0] = 0
 		setPathID(cell, 0)
-		r.paths[source][f]--
 	}
 	r.touch(t, s, row)
+}
+
+// forget lets go of a path: its word in a cell or list is overwritten next.
+func (r *RIB) forget(f Family, source int, word uint32) {
+	r.attrs.release(word & cellID)
+	r.paths[source][f]--
+	if word&cellStale != 0 {
+		r.stale[source][f]--
+	}
 }
 
 // removeMulti takes paths out of the side list of a cell, which ends when a
@@ -184,8 +198,7 @@ func (r *RIB) removeMulti(cell []uint32, which func(path) bool, f Family, source
 	kept := (*list)[:0]
 	for _, p := range *list {
 		if which(p) {
-			r.attrs.release(p.attr & cellID)
-			r.paths[source][f]--
+			r.forget(f, source, p.attr)
 			any = true
 		} else {
 			kept = append(kept, p)
@@ -218,8 +231,8 @@ func setPathID(cell []uint32, id uint32) {
 	}
 }
 
-// path is one of several paths of a session: attributes, with the stale flag,
-// and the path identifier.
+// path is one of several paths of a session: attributes, with the flags of
+// staleness, and the path identifier.
 type path struct{ attr, id uint32 }
 
 type pathList []path

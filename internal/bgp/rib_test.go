@@ -35,13 +35,27 @@ type refPath struct {
 	pref, med uint32
 	length    int
 	origin    byte
+	community uint32
+	reflected bool
 	stale     bool
+	long      bool // stale for long
+}
+
+// age is 0 for a fresh path, 2 for one that is stale for long, here or there.
+func (p refPath) age() int {
+	switch {
+	case p.long || p.community == CommunityLongLivedStale:
+		return 2
+	case p.stale:
+		return 1
+	}
+	return 0
 }
 
 func (p refPath) better(q refPath) bool {
 	switch {
-	case p.stale != q.stale:
-		return q.stale
+	case p.age() != q.age():
+		return p.age() < q.age()
 	case p.pref != q.pref:
 		return p.pref > q.pref
 	case p.length != q.length:
@@ -129,6 +143,8 @@ func (m *machine) update(t *rapid.T) {
 			hop:  netip.MustParseAddr(fmt.Sprintf("100.64.0.%d", rapid.IntRange(1, 4).Draw(t, "hop"))),
 			pref: uint32(rapid.SampledFrom([]int{50, 100, 100, 100}).Draw(t, "pref")),
 			med:  uint32(rapid.SampledFrom([]int{0, 0, 5}).Draw(t, "med")), length: rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "length"),
+			community: rapid.SampledFrom([]uint32{0, 0, CommunityLongLivedStale, CommunityNoLongLived}).Draw(t, "community"),
+			reflected: rapid.Bool().Draw(t, "reflected"),
 		}
 		if v6 {
 			p.hop = netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", rapid.IntRange(1, 4).Draw(t, "hop6")))
@@ -143,6 +159,12 @@ func (m *machine) update(t *rapid.T) {
 		msg.attr(0x40, attrLocalPref, binary.BigEndian.AppendUint32(nil, p.pref)...)
 		if p.med != 0 {
 			msg.attr(0x80, attrMED, binary.BigEndian.AppendUint32(nil, p.med)...)
+		}
+		if p.community != 0 {
+			msg.attr(0xc0, attrCommunities, binary.BigEndian.AppendUint32([]byte{0, 7, 0, 7}, p.community)...)
+		}
+		if p.reflected {
+			msg.attr(0x80, attrOriginator, 10, 0, 0, 77)
 		}
 	}
 	u, err := decoder(true).Decode(msg.bytes())
@@ -163,27 +185,38 @@ func drawPrefix(t *rapid.T) netip.Prefix {
 func (m *machine) session(t *rapid.T) {
 	source := rapid.IntRange(0, 2).Draw(t, "source")
 	f := rapid.SampledFrom(Families[:]).Draw(t, "family")
-	ours := func(k refKey) bool { return FamilyOf(k.prefix) == f }
 	paths := m.ref[source]
-	switch rapid.IntRange(0, 2).Draw(t, "loss") {
+	change := func(do func(refPath) (_ refPath, gone bool)) {
+		for k, p := range paths {
+			if FamilyOf(k.prefix) != f {
+				continue
+			}
+			var gone bool
+			if paths[k], gone = do(p); gone {
+				delete(paths, k)
+			}
+		}
+	}
+	switch rapid.IntRange(0, 4).Draw(t, "loss") {
 	case 0:
 		m.rib.Drop(source).Run()
 		clear(paths)
 	case 1:
 		m.rib.MarkStale(source, f).Run()
-		for k, p := range paths {
-			if ours(k) {
-				p.stale = true
-				paths[k] = p
-			}
-		}
+		change(func(p refPath) (refPath, bool) { p.stale = true; return p, false })
 	case 2:
 		m.rib.Sweep(source, f).Run()
-		for k, p := range paths {
-			if ours(k) && p.stale {
-				delete(paths, k)
-			}
-		}
+		change(func(p refPath) (refPath, bool) { return p, p.stale })
+	case 3:
+		m.rib.MarkLongLived(source, f).Run()
+		change(func(p refPath) (refPath, bool) {
+			p.stale, p.long = true, true
+			return p, p.community == CommunityNoLongLived
+		})
+	case 4:
+		peer := netip.MustParseAddr([]string{"100.64.0.2", "2001:db8::2"}[f])
+		m.rib.SweepThrough(source, f, peer).Run()
+		change(func(p refPath) (refPath, bool) { return p, p.stale && (!p.reflected || p.hop == peer) })
 	}
 }
 
@@ -221,6 +254,15 @@ func (m *machine) check(t *rapid.T) {
 	for i, paths := range m.ref {
 		if got := m.rib.Paths(i, IPv4) + m.rib.Paths(i, IPv6); got != len(paths) {
 			t.Fatalf("source %d has %d paths, want %d", i, got, len(paths))
+		}
+		old := 0
+		for _, p := range paths {
+			if p.stale {
+				old++
+			}
+		}
+		if got := m.rib.Stale(i, IPv4) + m.rib.Stale(i, IPv6); got != old {
+			t.Fatalf("source %d has %d stale paths, want %d", i, got, old)
 		}
 	}
 	m.checkReferences(t)
