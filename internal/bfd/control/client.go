@@ -37,8 +37,7 @@ type Client struct {
 
 	mu        sync.Mutex
 	wanted    []byte // the set as it goes over the wire; nil: none was set
-	conn      net.Conn
-	connected bool // and the server has told its sessions
+	connected bool   // and the server has told its sessions
 	lastError string
 	known     map[string]Status
 	newSet    chan struct{}
