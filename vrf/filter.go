@@ -80,10 +80,18 @@ func (e FilterElement) Compare(o FilterElement) int {
 	)
 }
 
+// Interval tells whether the kernel has the element in a set of intervals. It
+// copies such a set with every change, so only unusual prefixes are there; single
+// addresses and the /64 of IPv6 (RFC 4291 section 2.5.4) are looked up by hash.
+func (e FilterElement) Interval() bool {
+	common := e.Prefix.IsSingleIP() || e.Prefix.Addr().Is6() && e.Prefix.Bits() == 64
+	return e.Set == SetSources && !common
+}
+
 // conflicts tells whether the kernel refuses to have both: intervals of one
 // set and link that overlap. Prefixes do so if one is within the other.
 func (e FilterElement) conflicts(o FilterElement) bool {
-	return e.Set == SetSources && o.Set == SetSources && e.Link == o.Link && e.Prefix.Overlaps(o.Prefix)
+	return e.Interval() && o.Interval() && e.Link == o.Link && e.Prefix.Overlaps(o.Prefix)
 }
 
 // FilterOf gives the filter that a host desires. The actual state tells which
@@ -181,9 +189,9 @@ func StaticFilter(h Host) FilterStatic {
 	return FilterStatic{Patterns: slices.Compact(patterns), Interconnects: aggregate(refused)}
 }
 
-// aggregate sorts prefixes and drops those within others, which the kernel's
-// sets of intervals refuse. What is no prefix of one family is dropped too:
-// there is nothing that it could allow.
+// aggregate sorts prefixes and drops those within others, which allow nothing
+// more, and which sets of intervals refuse. What is no prefix of one family is
+// dropped too: there is nothing that it could allow.
 func aggregate(prefixes []netip.Prefix) []netip.Prefix {
 	list := make([]netip.Prefix, 0, len(prefixes))
 	for _, p := range prefixes {

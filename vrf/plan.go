@@ -103,7 +103,7 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 		routes:     map[routeKey]InstalledRoute{},
 		neighbours: map[string][]InstalledNeighbour{},
 		desired:    map[routeKey]string{},
-		managed:    map[string]bool{},
+		managed:    make(map[string]bool, len(desired.Taps)+len(desired.Uplinks)),
 	}
 	for _, v := range desired.VRFs {
 		p.vrfs[v.Name] = &v

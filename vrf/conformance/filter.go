@@ -35,10 +35,18 @@ func filterFollows(t *testing.T, b *bench) {
 	b.wantSources(t, "tap2", "10.0.0.8/32", "2001:db8:1::8/128")
 	b.host.Taps[1].Sources = prefixes("10.0.0.0/28", "2001:db8:1::8/128", "10.0.0.8/32")
 	b.converge(t, vrf.Options{})
+	b.wantSources(t, "tap2", "10.0.0.0/28", "10.0.0.8/32", "2001:db8:1::8/128")
+	b.converge(t, sweeping()) // the wider one has it
 	b.wantSources(t, "tap2", "10.0.0.0/28", "2001:db8:1::8/128")
+	b.host.Taps[1].Sources = prefixes("10.0.0.0/27", "2001:db8:1::/64", "2001:db8:2::/60")
+	b.converge(t, vrf.Options{}) // an interval makes room for a wider one
+	b.wantSources(t, "tap2", "10.0.0.0/27", "2001:db8:1::/64", "2001:db8:1::8/128", "2001:db8:2::/60")
+	b.host.Taps[1].Sources = prefixes("10.0.0.9/32", "10.0.0.0/30", "2001:db8:2::/64", "2001:db8:2::8/127")
+	b.converge(t, vrf.Options{}) // but not for one within it
+	b.wantSources(t, "tap2", "10.0.0.0/27", "10.0.0.9/32", "2001:db8:1::/64", "2001:db8:1::8/128", "2001:db8:2::/60", "2001:db8:2::/64")
+	b.converge(t, sweeping())
+	b.wantSources(t, "tap2", "10.0.0.9/32", "10.0.0.0/30", "2001:db8:2::/64")
 	b.host.Taps[1].Sources = prefixes("10.0.0.9/32")
-	b.converge(t, vrf.Options{}) // the wider one has it
-	b.wantSources(t, "tap2", "10.0.0.0/28", "2001:db8:1::8/128")
 	b.converge(t, sweeping())
 	b.wantSources(t, "tap2", "10.0.0.9/32")
 	b.host.Taps[0].Sources, b.host.Taps[1].Sources = b.host.Taps[1].Sources, b.host.Taps[0].Sources

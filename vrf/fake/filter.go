@@ -64,7 +64,7 @@ func overlapping(list []vrf.FilterElement) error {
 	for link, of := range vrf.ByLink(list) {
 		for i, e := range of {
 			for _, other := range of[i+1:] {
-				if e.Set == vrf.SetSources && other.Set == vrf.SetSources && e.Prefix.Overlaps(other.Prefix) {
+				if e.Interval() && other.Interval() && e.Prefix.Overlaps(other.Prefix) {
 					return fmt.Errorf("%s: %s and %s: %w", link, e.Prefix, other.Prefix, errOverlap)
 				}
 			}

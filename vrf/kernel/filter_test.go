@@ -51,6 +51,8 @@ func ipv4Cases() []frameCase {
 	return []frameCase{
 		{name: "own", passes: true, frame: udp4(vmA, internet)},
 		{name: "own, to the other guest", passes: true, frame: udp4(vmA, vmB)},
+		{name: "of its routed prefix", passes: true, frame: udp4("203.0.113.31", internet)},
+		{name: "of the next one", frame: udp4("203.0.113.32", internet)},
 		{name: "the other guest's", frame: udp4(vmB, internet)},
 		{name: "its gateway's", frame: udp4("203.0.113.1", internet)},
 		{name: "the hypervisor's", frame: udp4("100.64.0.1", internet)},
@@ -91,7 +93,10 @@ func ipv6Cases() []frameCase {
 	}
 	return []frameCase{
 		{name: "own", passes: true, frame: udp6(vmA6, internet6)},
-		{name: "of its routed prefix", passes: true, frame: udp6("2001:db8:1::5", internet6)},
+		{name: "of its routed /64", passes: true, frame: udp6("2001:db8:1::5", internet6)},
+		{name: "of the next /64", frame: udp6("2001:db8:1:1::5", internet6)},
+		{name: "of its routed /60", passes: true, frame: udp6("2001:db8:2:f::5", internet6)},
+		{name: "of the next /60", frame: udp6("2001:db8:2:10::5", internet6)},
 		{name: "own, to the other guest", passes: true, frame: udp6(vmA6, vmB6)},
 		{name: "the other guest's", frame: udp6(vmB6, internet6)},
 		{name: "the hypervisor's", frame: udp6("fd64::1", internet6)},

@@ -26,19 +26,46 @@ func places(e vrf.FilterElement) []place {
 	case vrf.SetVRFTaps:
 		return []place{{unix.NFPROTO_INET, name}}
 	case vrf.SetSources, vrf.SetGateways:
+		name = prefixSet(e)
 		if e.Prefix.Addr().Is6() {
-			return []place{{unix.NFPROTO_INET, name + "6"}}
+			return []place{{unix.NFPROTO_INET, name}}
 		}
-		name += "4"
 	}
 	return []place{{unix.NFPROTO_INET, name}, {unix.NFPROTO_ARP, name}}
 }
 
+// prefixSet is where the kernel looks for a source or a gateway.
+func prefixSet(e vrf.FilterElement) string {
+	family := "4"
+	if e.Prefix.Addr().Is6() {
+		family = "6"
+	}
+	switch {
+	case e.Set == vrf.SetGateways:
+		return gateways + family
+	case e.Interval():
+		return prefixes + family
+	case e.Prefix.IsSingleIP():
+		return hosts + family
+	}
+	return subnets6
+}
+
+// Names of sets of prefixes. All but the gateways' hold sources.
+const (
+	gateways = "gateways"
+	hosts    = "hosts"
+	prefixes = "prefixes"
+	subnets6 = "subnets6"
+)
+
 // elementSets are all places of elements of ours.
 var elementSets = []place{
 	{unix.NFPROTO_INET, "taps"}, {unix.NFPROTO_INET, "vrftaps"}, {unix.NFPROTO_INET, "exempt"}, {unix.NFPROTO_INET, "macs"},
-	{unix.NFPROTO_INET, "sources4"}, {unix.NFPROTO_INET, "sources6"}, {unix.NFPROTO_INET, "gateways4"}, {unix.NFPROTO_INET, "gateways6"},
-	{unix.NFPROTO_ARP, "taps"}, {unix.NFPROTO_ARP, "exempt"}, {unix.NFPROTO_ARP, "macs"}, {unix.NFPROTO_ARP, "sources4"}, {unix.NFPROTO_ARP, "gateways4"},
+	{unix.NFPROTO_INET, "hosts4"}, {unix.NFPROTO_INET, "hosts6"}, {unix.NFPROTO_INET, "subnets6"}, {unix.NFPROTO_INET, "prefixes4"}, {unix.NFPROTO_INET, "prefixes6"},
+	{unix.NFPROTO_INET, "gateways4"}, {unix.NFPROTO_INET, "gateways6"},
+	{unix.NFPROTO_ARP, "taps"}, {unix.NFPROTO_ARP, "exempt"}, {unix.NFPROTO_ARP, "macs"},
+	{unix.NFPROTO_ARP, "hosts4"}, {unix.NFPROTO_ARP, "prefixes4"}, {unix.NFPROTO_ARP, "gateways4"},
 }
 
 // elements reads them. torn tells that one is missing in one of its places.
@@ -65,10 +92,16 @@ func (n *nft) elements(ctx context.Context) (list []vrf.FilterElement, torn bool
 	return list, torn, nil
 }
 
-// decode reads an element back.
+// decode reads an element back. What we would have put elsewhere is none of
+// ours.
 func (e *element) decode(set string) (vrf.FilterElement, bool) {
-	family6 := strings.HasSuffix(set, "6")
-	f := vrf.FilterElement{Set: vrf.FilterSet(strings.TrimRight(set, "46"))}
+	f := vrf.FilterElement{Set: vrf.FilterSet(set)}
+	switch strings.TrimRight(set, "46") {
+	case gateways:
+		f.Set = vrf.SetGateways
+	case hosts, prefixes, "subnets":
+		f.Set = vrf.SetSources
+	}
 	if len(e.key) < int(typeName.size) {
 		return f, false
 	}
@@ -82,15 +115,18 @@ func (e *element) decode(set string) (vrf.FilterElement, bool) {
 		copy(f.MAC[:], rest)
 	case vrf.SetSources, vrf.SetGateways:
 		first, ok := netip.AddrFromSlice(rest)
-		if !ok || first.Is6() != family6 {
+		if !ok {
 			return f, false
 		}
 		last := first
-		if len(e.end) == len(e.key) {
+		switch {
+		case set == subnets6:
+			last = lastOf(netip.PrefixFrom(first, 64))
+		case len(e.end) == len(e.key):
 			last, _ = netip.AddrFromSlice(e.end[typeName.size:])
 		}
 		f.Prefix, ok = span(first, last)
-		return f, ok
+		return f, ok && prefixSet(f) == set
 	}
 	return f, true
 }
@@ -124,7 +160,9 @@ func key(e vrf.FilterElement) (first, last []byte) {
 	case vrf.SetGateways:
 		first = append(first, e.Prefix.Addr().AsSlice()...)
 	case vrf.SetSources:
-		last = append(slices.Clone(first), lastOf(e.Prefix).AsSlice()...)
+		if e.Interval() {
+			last = append(slices.Clone(first), lastOf(e.Prefix).AsSlice()...)
+		}
 		first = append(first, e.Prefix.Masked().Addr().AsSlice()...)
 	}
 	return first, last

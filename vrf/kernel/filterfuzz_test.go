@@ -17,7 +17,10 @@ func FuzzFilterElement(f *testing.F) {
 	for _, e := range []vrf.FilterElement{
 		{Set: vrf.SetTaps, Link: "tap0"}, {Set: vrf.SetMACs, Link: "tap0", MAC: [6]byte{2, 5: 1}},
 		{Set: vrf.SetSources, Link: "tap0", Prefix: netip.MustParsePrefix("203.0.113.16/28")},
+		{Set: vrf.SetSources, Link: "tap0", Prefix: netip.MustParsePrefix("203.0.113.7/32")},
 		{Set: vrf.SetSources, Link: "tap0", Prefix: netip.MustParsePrefix("2001:db8::/64")},
+		{Set: vrf.SetSources, Link: "tap0", Prefix: netip.MustParsePrefix("2001:db8::/60")},
+		{Set: vrf.SetSources, Link: "tap0", Prefix: netip.MustParsePrefix("2001:db8::7/128")},
 		{Set: vrf.SetGateways, Link: "tap0", Prefix: netip.MustParsePrefix("fe80::1/128")},
 	} {
 		n.reset()

@@ -64,17 +64,27 @@ func TestElements(t *testing.T) {
 	s.wantElements("inet", "taps", "tap0", "tap1")
 	s.wantElements("arp", "taps", "tap0", "tap1")
 	s.wantElements("inet", "exempt", "lo", "u0")
-	s.wantElements("arp", "sources4", "tap0 203.0.113.7", "tap0 map[prefix:map[addr:203.0.113.16 len:28]]", "tap1 203.0.113.8")
+	s.wantElements("inet", "hosts4", "tap0 203.0.113.7", "tap1 203.0.113.8")
+	s.wantElements("arp", "hosts4", "tap0 203.0.113.7", "tap1 203.0.113.8")
+	s.wantElements("inet", "prefixes4", "tap0 map[prefix:map[addr:203.0.113.16 len:28]]")
+	s.wantElements("arp", "prefixes4", "tap0 map[prefix:map[addr:203.0.113.16 len:28]]")
+	s.wantElements("inet", "hosts6", "tap0 2001:db8::7", "tap1 2001:db8::8")
+	s.wantElements("inet", "subnets6", "tap0 2001:db8:1::")
+	s.wantElements("inet", "prefixes6", "tap0 map[prefix:map[addr:2001:db8:2:: len:60]]")
 	s.wantElements("inet", "gateways6", "tap0 fe80::1", "tap1 fe80::1")
 
+	s.host.Taps[1].Sources = []netip.Prefix{netip.MustParsePrefix("203.0.113.8/30")}
+	apply(false, "tap1")
 	s.host.Taps[1].Sources = []netip.Prefix{netip.MustParsePrefix("203.0.113.8/29")}
-	apply(false, "tap1") // the wider one takes the place of the one within it
-	s.wantElements("inet", "sources4", "tap0 203.0.113.7", "tap0 map[prefix:map[addr:203.0.113.16 len:28]]", "tap1 map[prefix:map[addr:203.0.113.8 len:29]]")
+	apply(false, "tap1") // the wider one takes the place of the interval within it
+	s.wantElements("inet", "prefixes4", "tap0 map[prefix:map[addr:203.0.113.16 len:28]]", "tap1 map[prefix:map[addr:203.0.113.8 len:29]]")
+	s.wantElements("inet", "hosts4", "tap0 203.0.113.7", "tap1 203.0.113.8")
 	s.host.Taps[1].Sources = []netip.Prefix{netip.MustParsePrefix("203.0.113.9/32")}
 	apply(false, "tap1")
-	s.wantElements("inet", "sources4", "tap0 203.0.113.7", "tap0 map[prefix:map[addr:203.0.113.16 len:28]]", "tap1 map[prefix:map[addr:203.0.113.8 len:29]]")
+	s.wantElements("inet", "hosts4", "tap0 203.0.113.7", "tap1 203.0.113.8", "tap1 203.0.113.9")
 	apply(true, "tap1")
-	s.wantElements("inet", "sources4", "tap0 203.0.113.7", "tap0 map[prefix:map[addr:203.0.113.16 len:28]]", "tap1 203.0.113.9")
+	s.wantElements("inet", "hosts4", "tap0 203.0.113.7", "tap1 203.0.113.9")
+	s.wantElements("arp", "prefixes4", "tap0 map[prefix:map[addr:203.0.113.16 len:28]]")
 
 	s.host.Taps = s.host.Taps[:1]
 	apply(false, "tap1")
@@ -125,9 +135,11 @@ func TestMended(t *testing.T) {
 		{"a chain flushed", []string{"flush", "chain", "inet", "hostroute", "guest"}},
 		{"the policy changed", []string{"add chain inet hostroute input { policy drop ; }"}},
 		{"the table asleep", []string{"add table inet hostroute { flags dormant ; }"}},
-		{"an element deleted", []string{"delete element inet hostroute sources4 { tap0 . 203.0.113.7 }"}},
+		{"an element deleted", []string{"delete element inet hostroute hosts4 { tap0 . 203.0.113.7 }"}},
+		{"an element of ours in another set", []string{"add element inet hostroute prefixes4 { tap0 . 203.0.113.7 }"}},
+		{"half a subnet", []string{"add element inet hostroute subnets6 { tap0 . 2001:db8:1::8 }"}},
 		{"an element of one of two deleted", []string{"delete element arp hostroute taps { tap1 }"}},
-		{"an element added", []string{"add element inet hostroute sources4 { tap0 . 198.51.100.1 }"}},
+		{"an element added", []string{"add element inet hostroute hosts4 { tap0 . 198.51.100.1 }"}},
 		{"a set flushed", []string{"flush set inet hostroute macs"}},
 		{"the ARP table deleted", []string{"delete table arp hostroute"}},
 		{"all of it deleted", []string{"delete table inet hostroute; delete table arp hostroute"}},
@@ -277,7 +289,7 @@ func TestPatterns(t *testing.T) {
 // TestNoFilter: what is missing is said, with the way out.
 func TestNoFilter(t *testing.T) {
 	for _, errno := range []error{unix.EOPNOTSUPP, unix.EINVAL, unix.EPROTONOSUPPORT} {
-		if err := explainFilter(fmt.Errorf("set sources4: %w", errno)); !errors.Is(err, ErrNoFilter) || !strings.Contains(err.Error(), "sources4") {
+		if err := explainFilter(fmt.Errorf("set prefixes4: %w", errno)); !errors.Is(err, ErrNoFilter) || !strings.Contains(err.Error(), "prefixes4") {
 			t.Errorf("%v is %v", errno, err)
 		}
 	}

@@ -210,7 +210,7 @@ func newStage(t testing.TB, device bool) *stage {
 		Interconnects: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")},
 		TapPatterns:   []string{"vnet*"},
 		Taps: []vrf.Tap{
-			guestTap("tap0", s.portA.mac, vmA+"/32", vmA6+"/128", "203.0.113.16/28", "2001:db8:1::/64"),
+			guestTap("tap0", s.portA.mac, vmA+"/32", vmA6+"/128", "203.0.113.16/28", "2001:db8:1::/64", "2001:db8:2::/60"),
 			guestTap("tap1", s.portB.mac, vmB+"/32", vmB6+"/128"),
 		},
 	}
@@ -225,6 +225,12 @@ func guestTap(name string, mac [6]byte, prefixes ...string) vrf.Tap {
 		if prefix.IsSingleIP() {
 			tap.Routes = append(tap.Routes, vrf.Route{Prefix: prefix})
 			tap.Neighbours = append(tap.Neighbours, vrf.Neighbour{Address: prefix.Addr(), MAC: mac})
+			continue
+		}
+		for _, via := range tap.Neighbours {
+			if via.Address.Is4() == prefix.Addr().Is4() {
+				tap.Routes = append(tap.Routes, vrf.Route{Prefix: prefix, Via: via.Address})
+			}
 		}
 	}
 	return tap

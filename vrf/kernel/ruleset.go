@@ -102,7 +102,9 @@ func inetTable(s vrf.FilterStatic) table {
 		sets: []set{
 			{name: "taps", types: []setType{typeName}}, {name: "vrftaps", types: []setType{typeName}}, {name: "exempt", types: []setType{typeName}},
 			{name: "macs", types: []setType{typeName, typeMAC}},
-			{name: "sources4", types: []setType{typeName, typeAddr4}, ranges: true}, {name: "sources6", types: []setType{typeName, typeAddr6}, ranges: true},
+			{name: "hosts4", types: []setType{typeName, typeAddr4}}, {name: "hosts6", types: []setType{typeName, typeAddr6}},
+			{name: "subnets6", types: []setType{typeName, typeAddr6}},
+			{name: "prefixes4", types: []setType{typeName, typeAddr4}, ranges: true}, {name: "prefixes6", types: []setType{typeName, typeAddr6}, ranges: true},
 			{name: "gateways4", types: []setType{typeName, typeAddr4}}, {name: "gateways6", types: []setType{typeName, typeAddr6}},
 			counters("spoofed"), counters("refused"), counters("limited"), buckets("dhcp"), buckets("rs"), buckets("nd"),
 		},
@@ -123,7 +125,8 @@ func arpTable(s vrf.FilterStatic) table {
 		sets: []set{
 			{name: "taps", types: []setType{typeName}}, {name: "exempt", types: []setType{typeName}},
 			{name: "macs", types: []setType{typeName, typeMAC}},
-			{name: "sources4", types: []setType{typeName, typeAddr4}, ranges: true}, {name: "gateways4", types: []setType{typeName, typeAddr4}},
+			{name: "hosts4", types: []setType{typeName, typeAddr4}}, {name: "prefixes4", types: []setType{typeName, typeAddr4}, ranges: true},
+			{name: "gateways4", types: []setType{typeName, typeAddr4}},
 			counters("spoofed"), counters("limited"), buckets("arp"),
 		},
 		chains: []chain{

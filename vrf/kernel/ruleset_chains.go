@@ -63,12 +63,31 @@ func guestChain() chain {
 }
 
 func ipv4Chain() chain {
-	return plain("ipv4",
+	source := func() expr.Any { return network(source4, 4) }
+	rules := []ruleExprs{
 		rule(within(source4, unspecified4), within(destination4, broadcast4), ports(68, 67), jump("limit_dhcp")),
-		rule(keyed(iifname(), network(source4, 4), "gateways4"), jump("spoofed")),
-		rule(keyed(iifname(), network(source4, 4), "sources4"), jump("ipv4_own")),
-		rule(jump("spoofed")),
-	)
+		rule(keyed(iifname(), source(), "gateways4"), jump("spoofed")),
+	}
+	return plain("ipv4", slices.Concat(rules, own4(source, "ipv4_own"), []ruleExprs{rule(jump("spoofed"))})...)
+}
+
+// own4 and own6 go on where an address is one of the guest's sources, after
+// other conditions. What an interval can say is asked for last.
+func own4(address func() expr.Any, next string) []ruleExprs {
+	return []ruleExprs{
+		rule(keyed(iifname(), address(), "hosts4"), jump(next)),
+		rule(keyed(iifname(), address(), "prefixes4"), jump(next)),
+	}
+}
+
+func own6(address func() expr.Any, next string, also ...any) []ruleExprs {
+	subnet := match{iifname(), into(regNext, address()), first64(regNext), in("subnets6")}
+	of := func(m match) ruleExprs { return rule(append(slices.Clone(also), m, jump(next))...) }
+	return []ruleExprs{
+		of(keyed(iifname(), address(), "hosts6")),
+		of(subnet),
+		of(keyed(iifname(), address(), "prefixes6")),
+	}
 }
 
 // refusedTo drops what goes to the interconnects of a family.
@@ -101,14 +120,14 @@ func ipv4OwnChain(s vrf.FilterStatic) chain {
 }
 
 func ipv6Chain() chain {
-	return plain("ipv6",
+	source := func() expr.Any { return network(source6, 16) }
+	rules := []ruleExprs{
 		rule(within(source6, unspecified6), jump("ipv6_unspecified")),
 		rule(within(source6, tapGateway6), jump("spoofed")),
-		rule(keyed(iifname(), network(source6, 16), "gateways6"), jump("spoofed")),
+		rule(keyed(iifname(), source(), "gateways6"), jump("spoofed")),
 		rule(within(source6, linkLocal6), jump("ipv6_linklocal")),
-		rule(keyed(iifname(), network(source6, 16), "sources6"), jump("ipv6_own")),
-		rule(jump("spoofed")),
-	)
+	}
+	return plain("ipv6", slices.Concat(rules, own6(source, "ipv6_own"), []ruleExprs{rule(jump("spoofed"))})...)
 }
 
 // ipv6UnspecifiedChain: without an address a guest detects duplicates, asks
@@ -152,22 +171,13 @@ func ipv6OnLinkChain() chain {
 func advertRules() []ruleExprs {
 	advert := func() match { return icmp6(neighbourAdvert, neighbourAdvert) }
 	target := func() expr.Any { return transport(8, 16) }
-	bits := &expr.Bitwise{SourceRegister: regKey, DestRegister: regKey, Len: 16, Mask: append(repeat(0xff, 8), repeat(0, 8)...), Xor: repeat(0, 16)}
-	return []ruleExprs{
+	return slices.Concat([]ruleExprs{
 		rule(advert(), target(), equal(tapGateway6.Addr().AsSlice()...), jump("spoofed")),
 		rule(advert(), keyed(iifname(), target(), "gateways6"), jump("spoofed")),
-		rule(advert(), keyed(iifname(), target(), "sources6"), jump("limit_nd")),
-		rule(advert(), target(), bits, equal(linkLocal6.Addr().AsSlice()...), jump("limit_nd")),
+	}, own6(target, "limit_nd", advert()), []ruleExprs{
+		rule(advert(), target(), first64(regKey), equal(linkLocal6.Addr().AsSlice()...), jump("limit_nd")),
 		rule(advert(), jump("spoofed")),
-	}
-}
-
-func repeat(b byte, n int) []byte {
-	out := make([]byte, n)
-	for i := range out {
-		out[i] = b
-	}
-	return out
+	})
 }
 
 // ipv6OnLinkFragmentChain allows a large ping (RFC 6980 forbids the rest).
@@ -260,10 +270,10 @@ func arpGuestChain() chain {
 // that claims its gateway's learns of the conflict; nobody else's may be
 // claimed.
 func arpSenderChain() chain {
-	return plain("sender",
+	sender := func() expr.Any { return network(14, 4) }
+	rules := []ruleExprs{
 		rule(within(14, unspecified4), network(6, 2), equal(0, 1), jump("limit_arp")),
-		rule(keyed(iifname(), network(14, 4), "gateways4"), jump("spoofed")),
-		rule(keyed(iifname(), network(14, 4), "sources4"), jump("limit_arp")),
-		rule(jump("spoofed")),
-	)
+		rule(keyed(iifname(), sender(), "gateways4"), jump("spoofed")),
+	}
+	return plain("sender", slices.Concat(rules, own4(sender, "limit_arp"), []ruleExprs{rule(jump("spoofed"))})...)
 }

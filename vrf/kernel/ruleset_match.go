@@ -93,11 +93,22 @@ func within(offset uint32, p netip.Prefix) match {
 
 // keyed matches a set whose key is an interface and what a packet holds.
 func keyed(who, what expr.Any, set string) match {
-	switch w := what.(type) {
-	case *expr.Payload:
-		w.DestRegister = regNext
+	return match{who, into(regNext, what), in(set)}
+}
+
+// into loads something of a packet into another register.
+func into(register uint32, what expr.Any) expr.Any {
+	if w, ok := what.(*expr.Payload); ok {
+		w.DestRegister = register
 	}
-	return match{who, what, in(set)}
+	return what
+}
+
+// first64 keeps the first half of the IPv6 address in a register.
+func first64(register uint32) expr.Any {
+	mask := make([]byte, 16)
+	copy(mask, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	return &expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 16, Mask: mask, Xor: make([]byte, 16)}
 }
 
 func family(f byte) match { return match{meta(expr.MetaKeyNFPROTO), equal(f)} }
