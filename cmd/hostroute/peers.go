@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -9,17 +10,24 @@ import (
 )
 
 func (a *app) peersCommand() *cobra.Command {
-	return question(a, "peers", "List the BGP sessions", agent.PathPeers, nothing, a.showPeers)
+	return question(a, "peers", "List the BGP sessions, with the BFD sessions that watch their paths", agent.PathPeers, nothing, a.showPeers)
 }
 
 func (a *app) showPeers(peers []agent.Peer) error {
-	t := newTable(a.stdout, "VRF", "PLANE", "UPLINK", "PEER", "AS", "STATE", "FOR", "HOLD", "RECEIVED", "ANNOUNCED", "FALLS", "LAST ERROR")
+	t := newTable(a.stdout, "VRF", "PLANE", "UPLINK", "PEER", "AS", "STATE", "FOR", "HOLD", "BFD", "DETECT", "RECEIVED", "ANNOUNCED", "FALLS", "LAST ERROR")
 	for _, p := range peers {
 		hold := ""
 		if p.HoldTime > 0 {
 			hold = fmt.Sprintf("%gs", p.HoldTime)
 		}
-		t.row(p.VRF, p.Plane, p.Uplink, p.Address, p.AS, p.State, a.since(p.Since), hold, p.Received, p.Announced, p.Falls, p.LastError)
+		path, detect := "", ""
+		if p.BFD != nil {
+			path = p.BFD.State
+			if d := time.Duration(p.BFD.DetectionTime); d > 0 {
+				detect = d.String()
+			}
+		}
+		t.row(p.VRF, p.Plane, p.Uplink, p.Address, p.AS, p.State, a.since(p.Since), hold, path, detect, p.Received, p.Announced, p.Falls, p.LastError)
 	}
 	return t.flush()
 }

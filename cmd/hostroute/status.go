@@ -39,6 +39,9 @@ func (a *app) showStatus(s agent.Status) error {
 	a.showLog(t, s.Log)
 	a.showKernel(t, s)
 	t.row("bgp", fmt.Sprintf("%d of %d sessions established, %s announced", s.BGP.Established, s.BGP.Configured, prefixes(s.BGP.Announced)))
+	if s.BFD.Configured > 0 {
+		t.row("bfd", fmt.Sprintf("%d of %d paths up", s.BFD.Up, s.BFD.Configured))
+	}
 	t.row("guests", fmt.Sprintf("%d at home, %d being prepared, %d forwarded", s.Guests.Home, s.Guests.Preparing, s.Guests.Forwarding))
 	return t.flush()
 }

@@ -29,6 +29,7 @@ type Agent struct {
 	apply   *applier
 	links   *linkWatch
 	guests  *services
+	paths   *pathWatch
 }
 
 // AllowMassWithdrawal has the agent believe a log from which many guests have
@@ -77,6 +78,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.links = newLinkWatch(a.cfg, a.fib, a.speaker, a.apply.Notice, a.log.With("task", "links"))
 
 	group, ctx := errgroup.WithContext(ctx)
+	a.paths = newPathWatch(ctx, a.cfg, a.speaker, a.links.pathChanged, a.log.With("task", "bfd"))
+	group.Go(func() error { return a.paths.Run(ctx) })
 	group.Go(func() error { return a.ledger.Run(ctx) })
 	group.Go(func() error { return a.forwardChanges(ctx) })
 	group.Go(func() error { return a.apply.Run(ctx) })

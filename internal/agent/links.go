@@ -40,15 +40,16 @@ type linkWatch struct {
 	log      *slog.Logger
 	failed   chan struct{} // capacity 1: something is to be tried again
 
-	mu sync.Mutex
-	up map[string]bool // what was told last
+	mu   sync.Mutex
+	up   map[string]bool // what was told last of the carrier
+	lost map[string]bool // uplinks over which BFD reaches nobody
 	// complaint is the error that was logged last.
 	complaint string
 }
 
 func newLinkWatch(cfg *config.Config, fib learnedRoutes, sessions carrierUser, changed func(kernel.Notice), log *slog.Logger) *linkWatch {
 	w := &linkWatch{
-		up: map[string]bool{}, fib: fib, sessions: sessions, changed: changed, running: hasCarrier, log: log,
+		up: map[string]bool{}, lost: map[string]bool{}, fib: fib, sessions: sessions, changed: changed, running: hasCarrier, log: log,
 		failed: make(chan struct{}, 1),
 		watch:  func(ctx context.Context, f func(kernel.Notice)) error { return kernel.Watch(ctx, kernel.Options{}, f) },
 	}
@@ -136,12 +137,24 @@ func (w *linkWatch) look(ctx context.Context, uplinks []string) {
 		}
 	}
 	for _, name := range changed {
-		errs = append(errs, w.fib.UplinkChanged(ctx, name, w.up[name]))
+		errs = append(errs, w.fib.UplinkChanged(ctx, name, w.up[name] && !w.lost[name]))
 	}
 	if len(changed) == 0 { // else that was part of it
 		errs = append(errs, w.fib.Repair(ctx))
 	}
 	w.report(ctx, errors.Join(errs...))
+}
+
+// pathChanged tells the FIB that nobody is reached over an uplink, or that
+// somebody is again, although it has its carrier.
+func (w *linkWatch) pathChanged(ctx context.Context, name string, lost bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lost[name] == lost {
+		return
+	}
+	w.lost[name] = lost
+	w.report(ctx, w.fib.UplinkChanged(ctx, name, w.up[name] && !lost))
 }
 
 // report logs what went wrong, once, and has it tried again.

@@ -44,7 +44,7 @@ func newWatchbed() *watchbed {
 	b := &watchbed{lost: map[string]bool{}}
 	note := watched{&b.journal}
 	b.linkWatch = &linkWatch{
-		uplinks: []string{"a", "b"}, up: map[string]bool{"a": true, "b": true},
+		uplinks: []string{"a", "b"}, up: map[string]bool{"a": true, "b": true}, lost: map[string]bool{},
 		fib: watchedFIB{note, &b.refuse}, sessions: note,
 		changed: func(kernel.Notice) { note.note("wake") },
 		running: func(name string) (bool, error) { return !b.lost[name], b.unknown },
@@ -136,4 +136,33 @@ func TestHasCarrier(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, up, err)
 		}
 	}
+}
+
+// TestALostPathIsNoCarrier: what BFD says of an uplink lasts over what happens to
+// its carrier, and changes only what the FIB is told.
+func TestALostPathIsNoCarrier(t *testing.T) {
+	b := newWatchbed()
+	for _, step := range []struct {
+		what   string
+		change func()
+		want   []string
+	}{
+		{"BFD reaches nobody", func() { b.pathChanged(t.Context(), "a", true) }, []string{"fib a false"}},
+		{"it says so again", func() { b.pathChanged(t.Context(), "a", true) }, nil},
+		{"the carrier goes", func() { b.carrier("a", true) }, []string{"wake", "sessions a false", "fib a false"}},
+		{"the carrier is back", func() { b.carrier("a", false) }, []string{"wake", "sessions a true", "fib a false"}},
+		{"BFD reaches somebody", func() { b.pathChanged(t.Context(), "a", false) }, []string{"fib a true"}},
+	} {
+		b.journal = nil
+		step.change()
+		if !slices.Equal(b.journal, step.want) {
+			t.Errorf("%s: %q, want %q", step.what, b.journal, step.want)
+		}
+	}
+}
+
+// carrier changes a carrier and has it noticed.
+func (b *watchbed) carrier(name string, lost bool) {
+	b.lost[name] = lost
+	b.notice(context.Background(), kernel.Notice{Links: []string{name}})
 }

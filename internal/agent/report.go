@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/hostroute/hostroute/internal/bfd/control"
 	"github.com/hostroute/hostroute/internal/dhcp/server"
 	"github.com/hostroute/hostroute/ipv6/dhcpv6"
 	"github.com/hostroute/hostroute/ipv6/ndproxy"
@@ -30,6 +31,7 @@ type Status struct {
 	Log      LogStatus    `json:"log"`
 	Kernel   KernelStatus `json:"kernel"`
 	BGP      BGPStatus    `json:"bgp"`
+	BFD      BFDStatus    `json:"bfd"`
 	Guests   GuestCount   `json:"guests"`
 	// Services are those of taps that don't run just now, and why.
 	Services []string `json:"services,omitempty"`
@@ -82,6 +84,14 @@ type BGPStatus struct {
 	Announced   int `json:"announced"` // prefixes, over all VRFs
 }
 
+// BFDStatus counts the paths that are watched.
+type BFDStatus struct {
+	Up         int    `json:"up"`
+	Configured int    `json:"configured"`
+	Connected  bool   `json:"connected"` // with BFD's process
+	LastError  string `json:"last_error,omitempty"`
+}
+
 // GuestCount counts the guests of the hypervisor by its duty for them.
 type GuestCount struct {
 	Home       int `json:"home"`
@@ -130,6 +140,9 @@ type Peer struct {
 	Announced int       `json:"announced"` // prefixes
 	Falls     uint64    `json:"falls"`
 	LastError string    `json:"last_error,omitempty"`
+	// BFD is the session that watches the path; absent: none is configured, or
+	// BFD's process has not told of it yet.
+	BFD *control.Status `json:"bfd,omitempty"`
 }
 
 // Guest is a guest that this hypervisor has a duty for.

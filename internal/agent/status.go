@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hostroute/hostroute/internal/bfd/control"
 	"github.com/hostroute/hostroute/internal/bgp/session"
 	"github.com/hostroute/hostroute/internal/config"
 )
@@ -41,7 +43,7 @@ func (a *Agent) status() Status {
 	applied := a.apply.snapshot()
 	s := Status{
 		Hypervisor: a.cfg.Hypervisor, Version: a.Version, Started: a.started,
-		Log: a.ledger.status(), Kernel: a.kernelStatus(applied), BGP: a.bgpStatus(),
+		Log: a.ledger.status(), Kernel: a.kernelStatus(applied), BGP: a.bgpStatus(), BFD: a.bfdStatus(),
 		Guests: countGuests(a.ledger.State(), a.cfg.Hypervisor), Services: failures(a.guests.status()),
 	}
 	s.Problems = problems(s, a.peers())
@@ -100,6 +102,17 @@ func (a *Agent) bgpStatus() BGPStatus {
 	return s
 }
 
+func (a *Agent) bfdStatus() BFDStatus {
+	state, watched := a.paths.state()
+	s := BFDStatus{Configured: len(a.paths.specs), Connected: state.Connected, LastError: state.LastError}
+	for _, session := range state.Sessions {
+		if watched && session.Up() {
+			s.Up++
+		}
+	}
+	return s
+}
+
 // problems says in words what is wrong with a hypervisor and what to do.
 func problems(s Status, peers []Peer) (list []string) {
 	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
@@ -131,6 +144,12 @@ func problems(s Status, peers []Peer) (list []string) {
 		if p.State != string(session.Established) {
 			add("no BGP session with %s in VRF %s over plane %s (%s): %s", p.Address, p.VRF, p.Plane, p.State, orUnknown(p.LastError))
 		}
+		if s.BFD.Connected && p.BFD != nil && p.BFD.State != "up" {
+			add("no BFD session with %s in VRF %s over plane %s (%s): %s", p.Address, p.VRF, p.Plane, p.BFD.State, orUnknown(cmp.Or(p.BFD.Trouble, p.BFD.Reason)))
+		}
+	}
+	if s.BFD.Configured > 0 && !s.BFD.Connected {
+		add("BFD isn't running, a path that dies silently is noticed by the hold time only: %s", orUnknown(s.BFD.LastError))
 	}
 	for _, f := range s.Services {
 		add("a guest isn't served: %s; tried again until it is", f)
@@ -165,7 +184,14 @@ func orUnknown(reason string) string {
 func (a *Agent) peers() []Peer {
 	list := []Peer{}
 	for _, p := range a.speaker.Peers() {
+		var path *control.Status
+		if a.paths.client != nil {
+			if told, ok := a.paths.client.Session(bfdName(p.VRF, p.Plane, p.Address)); ok {
+				path = &told
+			}
+		}
 		list = append(list, Peer{
+			BFD: path,
 			VRF: p.VRF, Plane: p.Plane, Uplink: p.Uplink, Address: p.Address.String(), AS: p.AS,
 			State: string(p.State), Since: p.Since, HoldTime: p.HoldTime.Seconds(),
 			Received: p.Received.IPv4 + p.Received.IPv6, Announced: p.Announced.IPv4 + p.Announced.IPv6,

@@ -18,6 +18,7 @@ type Config struct {
 	Uplinks    []Uplink `yaml:"uplinks"`
 	Guests     Guests   `yaml:"guests"`
 	BGP        BGP      `yaml:"bgp"`
+	BFD        BFD      `yaml:"bfd"`
 }
 
 // Log is where the event log is. Exactly one of URL and Embedded is set.
@@ -80,6 +81,15 @@ type Reflector struct {
 	AS          uint32     `yaml:"as"`
 	Password    string     `yaml:"password,omitempty"` // of TCP MD5 (RFC 2385); empty: none
 	TTLSecurity bool       `yaml:"ttl_security"`       // GTSM (RFC 5082)
+	BFD         bool       `yaml:"bfd"`                // watch the path to it
+}
+
+// BFD is how the paths to the reflectors are watched (RFC 5880), by another
+// process.
+type BFD struct {
+	Socket     string        `yaml:"socket"`     // absolute path
+	Interval   time.Duration `yaml:"interval"`   // between packets, in both directions
+	Multiplier uint8         `yaml:"multiplier"` // packets lost in a row that are a loss of the path
 }
 
 // Uplink finds the uplink of a VRF into a plane.

@@ -62,12 +62,9 @@ func Load(path string) (*Config, error) {
 }
 
 func (c *checker) config(raw *rawConfig) *Config {
-	cfg := &Config{State: c.path(raw.State), Socket: c.path(raw.Socket)}
+	cfg := &Config{State: c.path(raw.State), Socket: c.socket(raw.Socket)}
 	if raw.Hypervisor.set {
 		cfg.Hypervisor = c.name(raw.Hypervisor)
-	}
-	if len(cfg.Socket) > 107 { // sun_path of unix(7)
-		c.refuse(raw.Socket)
 	}
 	cfg.Log = c.log(&raw.Log, cfg.State)
 	cfg.VRFs = c.vrfs(raw)
@@ -77,6 +74,9 @@ func (c *checker) config(raw *rawConfig) *Config {
 	})
 	cfg.Guests = c.guests(&raw.Guests, cfg)
 	cfg.BGP = c.bgp(raw, cfg)
+	cfg.BFD = BFD{
+		Socket: c.socket(raw.BFD.Socket), Interval: c.duration(raw.BFD.Interval), Multiplier: uint8(c.number(raw.BFD.Multiplier)),
+	}
 	return cfg
 }
 
@@ -241,7 +241,7 @@ func (c *checker) bgp(raw *rawConfig, cfg *Config) BGP {
 func (c *checker) reflector(raw *rawReflector, as uint32, cfg *Config) Reflector {
 	r := Reflector{
 		VRF: c.vrf(raw.VRF, cfg), Plane: c.name(raw.Plane), Address: c.address(raw.Address),
-		Port: uint16(c.number(raw.Port)), AS: as, Password: raw.Password.text, TTLSecurity: c.boolean(raw.TTLSecurity),
+		Port: uint16(c.number(raw.Port)), AS: as, Password: raw.Password.text, TTLSecurity: c.boolean(raw.TTLSecurity), BFD: c.boolean(raw.BFD),
 	}
 	if raw.AS.set {
 		r.AS = c.asn(raw.AS)

@@ -33,11 +33,12 @@ bgp:
   connect_retry: 1s
   restart_time: 60s
   reflectors:
-    - {vrf: public, plane: a, address: 100.64.0.1, port: 1179, as: 65001, password: secret, ttl_security: false}
+    - {vrf: public, plane: a, address: 100.64.0.1, port: 1179, as: 65001, password: secret, ttl_security: false, bfd: false}
     - {vrf: public, plane: b, address: 100.64.1.1}
 guests:
   taps: [vm-*, uplink0]
   interconnects: [100.64.0.0/16, "2001:db8:a::/48"]
+bfd: {interval: 100ms, multiplier: 5}
 `
 
 func TestParseFull(t *testing.T) {
@@ -62,9 +63,10 @@ func TestParseFull(t *testing.T) {
 			HoldTime: 30 * time.Second, ConnectRetry: time.Second, RestartTime: time.Minute,
 			Reflectors: []Reflector{
 				{VRF: "public", Plane: "a", Address: netip.MustParseAddr("100.64.0.1"), Port: 1179, AS: 65001, Password: "secret"},
-				{VRF: "public", Plane: "b", Address: netip.MustParseAddr("100.64.1.1"), Port: 179, AS: 65000, TTLSecurity: true},
+				{VRF: "public", Plane: "b", Address: netip.MustParseAddr("100.64.1.1"), Port: 179, AS: 65000, TTLSecurity: true, BFD: true},
 			},
 		},
+		BFD: BFD{Socket: "/run/hostroute/bfd.sock", Interval: 100 * time.Millisecond, Multiplier: 5},
 	}
 	got, err := Parse(strings.NewReader(full))
 	if err != nil {
@@ -83,6 +85,7 @@ func TestParseDefaults(t *testing.T) {
 		Uplinks: []Uplink{},
 		Guests:  Guests{Taps: []string{"tap*", "vnet*"}, Interconnects: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}},
 		BGP:     BGP{HoldTime: 9 * time.Second, ConnectRetry: 2 * time.Second, RestartTime: 2 * time.Minute, Reflectors: []Reflector{}},
+		BFD:     BFD{Socket: "/run/hostroute/bfd.sock", Interval: 300 * time.Millisecond, Multiplier: 3},
 	}
 	got, err := Parse(strings.NewReader("state: /srv/hr/\nlog:\n  embedded:\n"))
 	if err != nil {
@@ -101,7 +104,7 @@ func TestParseRefuses(t *testing.T) {
 	for _, test := range []struct{ old, new, want string }{
 		{"hypervisor: hv1", "hypervisor: HV1", `line 1: hypervisor: "HV1": ` + nameAllowed},
 		{"hypervisor: hv1", "hypervisor:", `line 1: hypervisor: has no value; it ` + nameAllowed + `, or leave the key out`},
-		{"hypervisor: hv1", "hypervisr: hv1", `line 1: hypervisr: unknown key; a configuration has hypervisor, state, socket, log, vrfs, uplinks, guests, bgp`},
+		{"hypervisor: hv1", "hypervisr: hv1", `line 1: hypervisr: unknown key; a configuration has hypervisor, state, socket, log, vrfs, uplinks, guests, bgp, bfd`},
 		{"hypervisor: hv1", "hypervisor: [hv1]", `line 1: hypervisor: must be one value: 1 to 63 of a-z, 0-9, '-' and '_'`},
 		{"state: /var/lib/hostroute", "state: var", `line 2: state: "var": must be an absolute path`},
 		{"/run/hostroute/agent.sock", "/" + strings.Repeat("x", 107), `line 3: socket: "/` + strings.Repeat("x", 107) + `": must be an absolute path of at most 107 bytes`},
@@ -151,6 +154,8 @@ func TestParseRefuses(t *testing.T) {
 		{"interface: b-public", "interface: uplink0", `line 25: guests.taps[1]: "uplink0": takes uplink "uplink0" for a guest's interface`},
 		{"100.64.0.0/16", "100.64.0.1/16", `line 26: guests.interconnects[0]: "100.64.0.1/16": host bits are set; the prefix is 100.64.0.0/16`},
 		{"100.64.0.0/16", "0.0.0.0/0", `line 26: guests.interconnects[0]: "0.0.0.0/0": must be prefixes of IPv4 and IPv6`},
+		{"multiplier: 5", "multiplier: 256", `line 27: bfd.multiplier: "256": must be 1 to 255`},
+		{"interval: 100ms", "interval: 20ms", `line 27: bfd.interval: "20ms": must be 50ms to 60s`},
 		{"replicas: 3", "replicas: 3\n---", `line 9: more than one YAML document; a configuration is one`},
 		{"replicas: 3", "replicas: [3", `line 8: not YAML: did not find expected ',' or ']'`},
 		{"vrf: mgmt\n  credentials: /etc/hostroute/agent.creds", "vrf: &x mgmt\n  credentials: *x", `line 7: log.credentials: "*x": aliases are not read; write the value out`},

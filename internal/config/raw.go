@@ -30,6 +30,7 @@ type rawConfig struct {
 	Uplinks    []rawUplink `yaml:"uplinks"`
 	Guests     rawGuests   `yaml:"guests"`
 	BGP        rawBGP      `yaml:"bgp"`
+	BFD        rawBFD      `yaml:"bfd"`
 }
 
 type rawLog struct {
@@ -78,6 +79,13 @@ type rawBGP struct {
 	Reflectors   []rawReflector `yaml:"reflectors"`
 }
 
+type rawBFD struct {
+	Place
+	Socket     value `yaml:"socket" default:"/run/hostroute/bfd.sock" allowed:"an absolute path of at most 107 bytes"`
+	Interval   value `yaml:"interval" default:"300ms" allowed:"50ms to 60s"`
+	Multiplier value `yaml:"multiplier" default:"3" allowed:"1 to 255"`
+}
+
 type rawReflector struct {
 	Place
 	VRF         value `yaml:"vrf" allowed:"a name of vrfs"`
@@ -87,4 +95,5 @@ type rawReflector struct {
 	AS          value `yaml:"as" default:"bgp.as" allowed:"1 to 4294967294, without 23456 and 65535"`
 	Password    value `yaml:"password" default:"" allowed:"at most 80 bytes"`
 	TTLSecurity value `yaml:"ttl_security" default:"true" allowed:"true or false"`
+	BFD         value `yaml:"bfd" default:"true" allowed:"true or false"`
 }

@@ -78,6 +78,15 @@ func (c *checker) path(v value) string {
 	return filepath.Clean(v.text)
 }
 
+// socket wants the path of a unix socket, which sun_path of unix(7) has room for.
+func (c *checker) socket(v value) string {
+	path := c.path(v)
+	if len(path) > 107 {
+		c.refuse(v)
+	}
+	return path
+}
+
 // number wants an integer of the range, without the numbers listed.
 func (c *checker) number(v value, without ...uint32) uint32 {
 	if !c.given(v) {
