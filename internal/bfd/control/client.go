@@ -170,6 +170,10 @@ func (c *Client) serve(ctx context.Context) (heard bool, err error) {
 // write sends the set, and every newer one.
 func (c *Client) write(ctx context.Context, conn net.Conn) {
 	for {
+		select { // what it tells of is sent now
+		case <-c.newSet:
+		default:
+		}
 		c.mu.Lock()
 		line := c.wanted
 		c.mu.Unlock()
