@@ -77,6 +77,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.links = newLinkWatch(a.cfg, a.fib, a.speaker, a.apply.Notice, a.log.With("task", "links"))
 
+	a.tellReady()
 	group, ctx := errgroup.WithContext(ctx)
 	a.paths = newPathWatch(ctx, a.cfg, a.speaker, a.links.pathChanged, a.log.With("task", "bfd"))
 	group.Go(func() error { return a.paths.Run(ctx) })
@@ -87,6 +88,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.guests.Run(ctx) })
 	group.Go(func() error { return a.speak(ctx) })
 	group.Go(func() error { return a.verify(ctx) })
+	group.Go(func() error { return a.watchdog(ctx) })
 	group.Go(func() error { return socket.Serve(ctx, listener) })
 	return group.Wait()
 }

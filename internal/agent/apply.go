@@ -66,6 +66,7 @@ type applier struct {
 	log        *slog.Logger
 
 	wake    chan struct{} // capacity 1
+	pings   chan chan struct{}
 	applied chan struct{} // closed after the first round that announced
 	scope   scope
 	taps    []vrf.Tap // desired in the last round that succeeded
@@ -95,7 +96,7 @@ type applyReport struct {
 func newApplier(hypervisor string, fixed vrf.Host, p Projection, k Kernel, g guestServer, log *slog.Logger) *applier {
 	return &applier{
 		hypervisor: hypervisor, fixed: fixed, projection: p, kernel: k, guests: g, log: log,
-		wake: make(chan struct{}, 1), applied: make(chan struct{}),
+		wake: make(chan struct{}, 1), pings: make(chan chan struct{}), applied: make(chan struct{}),
 		scope: scope{full: true, links: map[string]bool{}},
 	}
 }
@@ -138,13 +139,26 @@ func (a *applier) Run(ctx context.Context) error {
 			close(first)
 			first = nil
 		}
+		if !a.wait(ctx, again) {
+			return nil
+		}
+	}
+}
+
+// wait waits until a round is due, and tells whether the context goes on.
+func (a *applier) wait(ctx context.Context, again *time.Timer) bool {
+	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return false
+		case came := <-a.pings:
+			close(came)
 		case <-a.wake:
+			return true
 		case <-again.C:
 			again.Reset(resyncInterval)
 			a.scope.all()
+			return true
 		}
 	}
 }
