@@ -16,15 +16,18 @@ import (
 // it boots or when a /64 of neighbours comes alive, and far below what would
 // cost the hypervisor anything.
 const (
-	dhcpRate, dhcpBurst       = 20, 40 // DHCPv4 and DHCPv6 together
-	rsRate, rsBurst           = 10, 20
-	ndRate, ndBurst           = 200, 400 // neighbour solicitations and advertisements
-	arpRate, arpBurst         = 200, 400
-	limitMemory               = time.Minute        // after which an idle bucket is full anyway
-	dropsMemory               = 7 * 24 * time.Hour // idle counters that long are forgotten
-	mostTaps                  = 65535              // bounds what names of taps can fill
-	filterTable               = "hostroute"
-	filterPriority      int32 = -450 // before anybody defragments: fragments are judged as they come
+	dhcpRate, dhcpBurst           = 20, 40 // DHCPv4 and DHCPv6 together
+	rsRate, rsBurst               = 10, 20
+	ndRate, ndBurst               = 200, 400 // neighbour solicitations and advertisements
+	arpRate, arpBurst             = 200, 400
+	sourceRate, sourceBurst       = 1, 60              // IPv6 addresses that were not heard of late
+	limitMemory                   = time.Minute        // after which an idle bucket is full anyway
+	sourceMemory                  = 5 * time.Minute    // from the first packet on, not the last, or addresses would add up
+	dropsMemory                   = 7 * 24 * time.Hour // idle counters that long are forgotten
+	mostTaps                      = 65535              // bounds what names of taps can fill
+	mostSources                   = 48 << 10           // leaves room in the kernel's table of neighbours, which holds 64 << 10
+	filterTable                   = "hostroute"
+	filterPriority          int32 = -450 // before anybody defragments: fragments are judged as they come
 )
 
 // set is a set of a table.
@@ -33,6 +36,7 @@ type set struct {
 	types   []setType
 	ranges  bool          // of intervals
 	dynamic time.Duration // filled by rules, elements live that long
+	most    uint32        // elements, if dynamic
 }
 
 // setType is a type of a key, with its number in nft(8).
@@ -106,12 +110,13 @@ func inetTable(s vrf.FilterStatic) table {
 			{name: "subnets6", types: []setType{typeName, typeAddr6}},
 			{name: "prefixes4", types: []setType{typeName, typeAddr4}, ranges: true}, {name: "prefixes6", types: []setType{typeName, typeAddr6}, ranges: true},
 			{name: "gateways4", types: []setType{typeName, typeAddr4}}, {name: "gateways6", types: []setType{typeName, typeAddr6}},
-			counters("spoofed"), counters("refused"), counters("limited"), buckets("dhcp"), buckets("rs"), buckets("nd"),
+			counters("spoofed"), counters("refused"), counters("limited"), buckets("dhcp"), buckets("rs"), buckets("nd"), buckets("source"),
+			{name: "heard", types: []setType{typeName, typeAddr6}, dynamic: sourceMemory, most: mostSources},
 		},
 		chains: append([]chain{
 			guestChain(), ipv4Chain(), ipv4OwnChain(s), ipv6Chain(), ipv6UnspecifiedChain(), ipv6LinkLocalChain(), ipv6OnLinkChain(), ipv6OnLinkFragmentChain(),
 			ipv6OwnChain(s), ipv6FragmentChain(),
-			localChain("local", iifname(), "refused"), localChain("local_vrf", sdifname(), "refused_vrf"),
+			heardChain(), localChain("local", iifname(), "refused"), localChain("local_vrf", sdifname(), "refused_vrf"),
 			limitChain("limit_dhcp", "dhcp", dhcpRate, dhcpBurst), limitChain("limit_rs", "rs", rsRate, rsBurst), limitChain("limit_nd", "nd", ndRate, ndBurst),
 			dropChain("spoofed", "spoofed", iifname()), dropChain("refused", "refused", iifname()),
 			dropChain("refused_vrf", "refused", sdifname()), dropChain("limited", "limited", iifname()),
@@ -139,10 +144,10 @@ func arpTable(s vrf.FilterStatic) table {
 }
 
 func counters(name string) set {
-	return set{name: name, types: []setType{typeName}, dynamic: dropsMemory}
+	return set{name: name, types: []setType{typeName}, dynamic: dropsMemory, most: mostTaps}
 }
 func buckets(name string) set {
-	return set{name: "rate_" + name, types: []setType{typeName}, dynamic: limitMemory}
+	return set{name: "rate_" + name, types: []setType{typeName}, dynamic: limitMemory, most: mostTaps}
 }
 
 // hookChains come last, when all that they jump to is there.
@@ -202,9 +207,14 @@ func dropChain(name, counter string, who expr.Any) chain {
 
 // limitChain lets pass what is within the rate.
 func limitChain(name, bucket string, rate uint64, burst uint32) chain {
-	limit := &expr.Limit{Type: expr.LimitTypePkts, Rate: rate, Unit: expr.LimitTimeSecond, Burst: burst, Over: true}
 	return chain{name: name, hook: -1, rules: []ruleExprs{
-		rule(iifname(), &expr.Dynset{SrcRegKey: regKey, SetName: "rate_" + bucket, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: limitMemory, Exprs: []expr.Any{limit}}, jump("limited")),
+		beyond(bucket, rate, burst),
 		rule(accept()),
 	}}
+}
+
+// beyond drops what is beyond a tap's rate.
+func beyond(bucket string, rate uint64, burst uint32) ruleExprs {
+	limit := &expr.Limit{Type: expr.LimitTypePkts, Rate: rate, Unit: expr.LimitTimeSecond, Burst: burst, Over: true}
+	return rule(iifname(), &expr.Dynset{SrcRegKey: regKey, SetName: "rate_" + bucket, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: limitMemory, Exprs: []expr.Any{limit}}, jump("limited"))
 }

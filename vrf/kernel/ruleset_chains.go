@@ -147,9 +147,26 @@ func ipv6UnspecifiedChain() chain {
 // ipv6LinkLocalChain: what comes from a link-local address stays on the link.
 func ipv6LinkLocalChain() chain {
 	return plain("ipv6_linklocal",
+		rule(call("heard")),
 		rule(within(destination6, anyLinkLocal6), jump("ipv6_onlink")),
 		rule(within(destination6, multicast6), jump("ipv6_onlink")),
 		rule(jump("refused")),
+	)
+}
+
+// heardChain returns if its packet may make the kernel remember a neighbour: by
+// asking (RFC 4861 sections 6.2.6 and 7.2.3) or by being answered, which from
+// global addresses takes no neighbours but permanent ones. All guests and the
+// planes share the kernel's table. A guest's addresses are known for some time,
+// and new ones let in at a rate; where too many are known no new one is.
+func heardChain() chain {
+	source := func() match { return match{iifname(), into(regNext, network(source6, 16))} }
+	learn := &expr.Dynset{SrcRegKey: regKey, SetName: "heard", Operation: unix.NFT_DYNSET_OP_ADD, Timeout: sourceMemory}
+	return plain("heard",
+		rule(source(), in("heard"), back()),
+		beyond("source", sourceRate, sourceBurst),
+		rule(source(), learn, back()),
+		rule(jump("limited")),
 	)
 }
 
@@ -195,6 +212,7 @@ func ipv6OwnChain(s vrf.FilterStatic) chain {
 		rule(icmp6(routerAdvert, routerAdvert), jump("refused")),
 		rule(icmp6(redirect6, redirect6), jump("refused")),
 		rule(icmp6(mldQuery, mldQuery), jump("refused")),
+		rule(icmp6(routerSolicit, neighbourSolicit), call("heard")), // what is between them never gets here
 		rule(icmp6(routerSolicit, routerSolicit), jump("limit_rs")),
 		rule(icmp6(neighbourSolicit, neighbourSolicit), jump("limit_nd")),
 	)

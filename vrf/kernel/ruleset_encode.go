@@ -56,7 +56,7 @@ func (n *nft) set(family byte, s set, id uint32) {
 		}
 		n.nested(unix.NFTA_SET_DESC, func() {
 			if s.dynamic > 0 {
-				n.be32(unix.NFTA_SET_DESC_SIZE, mostTaps)
+				n.be32(unix.NFTA_SET_DESC_SIZE, s.most)
 			}
 			if s.ranges {
 				n.nested(setDescConcat, func() {

@@ -74,6 +74,8 @@ func between(from, to byte) match {
 func in(set string) expr.Any { return &expr.Lookup{SourceRegister: regKey, SetName: set} }
 
 func jump(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain} }
+func call(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictJump, Chain: chain} }
+func back() expr.Any             { return &expr.Verdict{Kind: expr.VerdictReturn} }
 func accept() expr.Any           { return &expr.Verdict{Kind: expr.VerdictAccept} }
 func drop() expr.Any             { return &expr.Verdict{Kind: expr.VerdictDrop} }
 
