@@ -29,7 +29,7 @@ test: setup
 	@rm -f $(DEFERRED)
 	@if scripts/have-vrf; then export HOSTROUTE_REQUIRE_VRF=1; fi; \
 	  HOSTROUTE_DEFERRED_TESTS=$(DEFERRED) go test -count=1 ./...
-	@bin/hostroute lab vm test --deferred $(DEFERRED) -- bin/hostroute lab run first-light
+	@bin/hostroute lab vm test --deferred $(DEFERRED) -- bin/hostroute lab run first-light disguise
 
 demo: setup
 	@bin/hostroute lab run first-light

@@ -63,8 +63,9 @@ func (l *Lab) dhclientArgs(c Client, name string, family int) ([]string, error) 
 		"-e", "HR_CLIENT=dhclient", "-e", "HR_TOLD=" + c.told}, nil
 }
 
-// dhcpcdConfig has dhcpcd answer at once, and its IPv6 addresses be predictable. An IA's number is free to choose.
-const dhcpcdConfig = `duid ll
+// dhcpcdConfig has no udev to wait for, and IPv6 addresses that can be foretold.
+const dhcpcdConfig = `nodev
+duid ll
 clientid
 persistent
 noipv4ll
@@ -91,7 +92,7 @@ func (l *Lab) Dhcpcd(ctx context.Context, guest string, ifaces []string, more ..
 		return nil, fmt.Errorf("writing the configuration of dhcpcd: %w", err)
 	}
 	program := append(l.boxed(box), "dhcpcd", "-f", "/run/dhcpcd.conf", "-c", "/run/client.sh")
-	c := Client{Guest: guest, told: filepath.Join(box, "run/told"), end: syscall.SIGTERM, // by which it ends its helpers too
+	c := Client{Guest: guest, told: filepath.Join(box, "run/told"), end: syscall.SIGTERM, // by which its helpers end too
 		renew: slices.Concat(program, []string{"-N"}, ifaces), release: slices.Concat(program, []string{"-k"}, ifaces)}
 	return l.startClient(ctx, c, "dhcpcd", "dhcpcd", slices.Concat(program, []string{"-B", "-d"}, ifaces)...)
 }

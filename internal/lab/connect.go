@@ -46,10 +46,24 @@ func hangUp(s net.Listener) {
 	}
 }
 
+// Reach is how a TCP connection was answered.
+type Reach struct {
+	To netip.AddrPort
+	// How is nil for a connection; else the host refused it, or began one and broke it off.
+	How error
+}
+
+func (r Reach) String() string {
+	if r.How == nil {
+		return r.To.String() + " (connected)"
+	}
+	return fmt.Sprintf("%s (%v)", r.To, r.How)
+}
+
 // Reached tries TCP connections from a node to all targets at once, from one interface, and lists those whose host
 // answered, by a connection or by refusing it. A filter lets neither happen.
-func (l *Lab) Reached(node, iface string, targets []netip.AddrPort, limit time.Duration) ([]netip.AddrPort, error) {
-	var reached []netip.AddrPort
+func (l *Lab) Reached(node, iface string, targets []netip.AddrPort, limit time.Duration) ([]Reach, error) {
+	var reached []Reach
 	err := within(l.Topology.Namespace(node), func() (err error) {
 		reached, err = connectAll(iface, targets, time.Duration(float64(limit)*TimeFactor()))
 		return err
@@ -62,33 +76,38 @@ func (l *Lab) Reached(node, iface string, targets []netip.AddrPort, limit time.D
 
 // connectAll begins a TCP connection to every target and waits for the limit, or until all are decided. It lists the
 // targets that answered. It works on the namespace of the thread.
-func connectAll(iface string, targets []netip.AddrPort, limit time.Duration) ([]netip.AddrPort, error) {
-	polls := make([]unix.PollFd, 0, len(targets))
+func connectAll(iface string, targets []netip.AddrPort, limit time.Duration) ([]Reach, error) {
+	var polls []unix.PollFd
+	var waiting []netip.AddrPort
 	defer func() {
 		for _, p := range polls {
-			_ = unix.Close(int(p.Fd)) // nothing was written
+			if p.Fd >= 0 {
+				_ = unix.Close(int(p.Fd)) // nothing was written
+			}
 		}
 	}()
-	var reached []netip.AddrPort
-	var waiting []netip.AddrPort
+	var reached []Reach
+	note := func(to netip.AddrPort, how error) {
+		if how == nil || how == unix.ECONNREFUSED || how == unix.ECONNRESET {
+			reached = append(reached, Reach{to, how})
+		}
+	}
 	for _, target := range targets {
-		fd, answered, err := connect(iface, target)
-		if err != nil {
+		fd, err := connect(iface, target)
+		if err == unix.EINPROGRESS {
+			polls, waiting = append(polls, unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}), append(waiting, target)
+			continue
+		}
+		if fd < 0 {
 			return nil, fmt.Errorf("%s: %w", target, err)
 		}
-		switch {
-		case answered:
-			reached = append(reached, target)
-		case fd >= 0:
-			polls, waiting = append(polls, unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}), append(waiting, target)
-		}
+		_ = unix.Close(fd)
+		note(target, err) // without a route there is no answer
 	}
 	for deadline := time.Now().Add(limit); ; {
 		decided, err := decide(polls, deadline)
 		for _, i := range decided {
-			if answers(int(polls[i].Fd)) {
-				reached = append(reached, waiting[i])
-			}
+			note(waiting[i], outcome(int(polls[i].Fd)))
 			_ = unix.Close(int(polls[i].Fd))
 			polls[i].Fd = -1 // poll(2) leaves it out
 		}
@@ -98,27 +117,21 @@ func connectAll(iface string, targets []netip.AddrPort, limit time.Duration) ([]
 	}
 }
 
-// connect begins a connection. A target that there is no route to is as good as silent: fd is -1.
-func connect(iface string, target netip.AddrPort) (fd int, answered bool, err error) {
+// connect begins a connection: usually the error is EINPROGRESS. Without a socket fd is -1.
+func connect(iface string, target netip.AddrPort) (fd int, err error) {
 	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(target.Port()), Addr: target.Addr().As16()})
 	if target.Addr().Is4() {
 		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: int(target.Port()), Addr: target.Addr().As4()}
 	}
 	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, false, os.NewSyscallError("socket", err)
+		return -1, os.NewSyscallError("socket", err)
 	}
 	if err := unix.BindToDevice(fd, iface); err != nil {
 		_ = unix.Close(fd)
-		return -1, false, os.NewSyscallError("binding to "+iface, err)
+		return -1, os.NewSyscallError("binding to "+iface, err)
 	}
-	switch err := unix.Connect(fd, address); err {
-	case unix.EINPROGRESS:
-		return fd, false, nil
-	default:
-		_ = unix.Close(fd)
-		return -1, err == nil || err == unix.ECONNREFUSED, nil
-	}
+	return fd, unix.Connect(fd, address)
 }
 
 // decide waits until connections came to an end, and says which; none at the deadline or when none is left.
@@ -145,8 +158,15 @@ func decide(polls []unix.PollFd, deadline time.Time) ([]int, error) {
 	}
 }
 
-// answers tells whether the host at the other end said something: yes, or that nobody is there.
-func answers(fd int) bool {
+// outcome is what became of a connection: nil when it stands, which has a peer, and else why it doesn't.
+func outcome(fd int) error {
 	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	return err == nil && (code == 0 || unix.Errno(code) == unix.ECONNREFUSED || unix.Errno(code) == unix.ECONNRESET)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	if code != 0 {
+		return unix.Errno(code)
+	}
+	_, err = unix.Getpeername(fd)
+	return err
 }

@@ -142,26 +142,37 @@ func startTime(pid int) (string, error) {
 
 // killAll ends every process that is in one of the namespaces, the ones that ignore SIGTERM by SIGKILL.
 func killAll(ctx context.Context, names []string) error {
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		pids, err := inside(names)
-		if err != nil {
-			return err
-		}
-		for _, pid := range pids {
+	err := endAll(ctx, names, syscall.SIGTERM)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return endAll(ctx, names, syscall.SIGKILL)
+}
+
+// endAll sends a signal to every process in the namespaces, and waits until none is left. One that is dying has left
+// its namespace before it is gone.
+func endAll(ctx context.Context, names []string, sig syscall.Signal) error {
+	pids, err := inside(names)
+	if err != nil {
+		return err
+	}
+	started := map[int]string{}
+	for _, pid := range pids {
+		if start, err := startTime(pid); err == nil {
+			started[pid] = start
 			_ = syscall.Kill(pid, sig) // gone already is fine
 		}
-		err = Eventually(ctx, "the lab's processes to end", 3*time.Second, func() error {
-			if pids, err = inside(names); err == nil && len(pids) > 0 {
-				err = fmt.Errorf("still there: %v", pids)
-			}
-			return err
-		})
-		if err == nil {
-			return nil
-		}
-		if sig == syscall.SIGKILL || ctx.Err() != nil {
-			return err
-		}
 	}
-	return nil
+	return Eventually(ctx, "the processes in "+strings.Join(names, ", ")+" to end", 3*time.Second, func() error {
+		for pid, start := range started {
+			if now, err := startTime(pid); err == nil && now == start {
+				return fmt.Errorf("%d is still there", pid)
+			}
+		}
+		left, err := inside(names)
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("still there: %v", left)
+		}
+		return err
+	})
 }

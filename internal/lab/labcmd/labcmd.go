@@ -67,29 +67,50 @@ func listJSON(w io.Writer, scenarios []scenario.Scenario) error {
 func runCommand(scenarios []scenario.Scenario, dir *string) *cobra.Command {
 	var keep bool
 	cmd := &cobra.Command{
-		Use:   "run SCENARIO",
-		Short: "Tell a scenario, check what it says, and take the lab down again",
+		Use:   "run SCENARIO...",
+		Short: "Tell scenarios one after the other, check what they say, and take the lab down again",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return fmt.Errorf("lab run takes one SCENARIO and was given %d; `hostroute lab list` names them", len(args))
+			if len(args) == 0 {
+				return errors.New("SCENARIO is missing; `hostroute lab list` names them")
+			}
+			if keep && len(args) > 1 {
+				return fmt.Errorf("--keep leaves one lab standing, and %d scenarios need one each", len(args))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			sc, err := scenario.Find(scenarios, args[0])
+			chosen, needsVRF, err := choose(scenarios, args)
 			if err != nil {
 				return err
 			}
 			if lacking, err := needVM(); err != nil {
 				return err
-			} else if sc.NeedsVRF && lacking {
-				return again(cmd, "--dir", *dir, "run", sc.Name)
+			} else if needsVRF && lacking {
+				return again(cmd, append([]string{"--dir", *dir, "run"}, args...)...)
 			}
-			return tell(cmd, sc, *dir, keep)
+			var failed error
+			for _, sc := range chosen {
+				if failed = errors.Join(failed, tell(cmd, sc, *dir, keep)); cmd.Context().Err() != nil {
+					break
+				}
+			}
+			return failed
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep", false, "leave the lab standing (not in the VM, which ends with the scenario)")
 	return cmd
+}
+
+// choose finds scenarios by their names, and says whether one of them needs VRF.
+func choose(all []scenario.Scenario, names []string) (chosen []scenario.Scenario, needsVRF bool, err error) {
+	for _, name := range names {
+		sc, err := scenario.Find(all, name)
+		if err != nil {
+			return nil, false, err
+		}
+		chosen, needsVRF = append(chosen, sc), needsVRF || sc.NeedsVRF
+	}
+	return chosen, needsVRF, nil
 }
 
 // tell runs a scenario on this kernel. Nobody's lab is taken down but the one that the scenario built.
@@ -132,7 +153,7 @@ func upCommand(dir *string) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&bare, "bare", false, "start the reflectors and the edge only")
+	cmd.Flags().BoolVar(&bare, "bare", false, "start the reflectors and the edge only; guests stay switched off")
 	cmd.Flags().BoolVar(&shell, "shell", false, "end in a shell")
 	return cmd
 }
@@ -140,14 +161,17 @@ func upCommand(dir *string) *cobra.Command {
 const hints = `The lab stands. Its hosts are network namespaces; each of these can be pasted as it is:
 
   ip netns exec hr-control %[3]s --log %[2]s publish %[4]s
+  ip netns exec hr-vm1 ip -brief address
   ip netns exec hr-vm1 ping -c 3 203.0.113.13
   ip netns exec hr-vm1 ping -c 3 192.0.2.1
   ip netns exec hr-hv1 ip route show vrf public
   ip netns exec hr-rra birdc -s %[1]s/rra-bird.ctl show route table all
   %[3]s status --socket %[1]s/hv1/agent.sock
+  %[3]s guests --socket %[1]s/hv1/agent.sock
   %[3]s lab down%[5]s
 
-Nothing is in the log before the first; vm1 reaches nobody until then. Configuration, state and logs are in %[1]s.
+Nothing is in the log before the first. The guests run, and ask again and again: once they are in the log, they have
+their addresses from their hypervisor within seconds. Configuration, state and logs are in %[1]s.
 `
 
 func up(cmd *cobra.Command, dir string, bare bool) error {
@@ -195,7 +219,8 @@ func startHostroute(cmd *cobra.Command, l *lab.Lab) error {
 			return err
 		}
 	}
-	return nil
+	_, err = l.BootGuests(cmd.Context())
+	return err
 }
 
 func downCommand(dir *string) *cobra.Command {

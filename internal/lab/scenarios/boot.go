@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -54,7 +55,7 @@ func (w *world) showTold(ctx context.Context, guest string) error {
 	columns := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(columns, "INTERFACE\tCLIENT\tADDRESS\tFROM\tDNS")
 	for _, c := range w.clients[guest] {
-		told, _, err := c.Last(granted...)
+		told, err := lastLease(c)
 		if err != nil {
 			return err
 		}
@@ -70,15 +71,27 @@ func (w *world) showTold(ctx context.Context, guest string) error {
 // granted are the events by which clients tell of a lease.
 var granted = []string{"bound", "renew", "BOUND", "RENEW", "REBIND", "REBOOT", "BOUND6", "RENEW6", "REBIND6", "REBOOT6"}
 
+// lastLease is the last telling of an address. A client that has a prefix too is
+// told of it in another.
+func lastLease(c *lab.Client) (last lab.Told, err error) {
+	all, err := c.Told()
+	for _, t := range all {
+		if slices.Contains(granted, t.Event) && t.Fact("address") != "" {
+			last = t
+		}
+	}
+	if err == nil && last.Event == "" {
+		err = lab.ErrNotTold
+	}
+	return last, err
+}
+
 // rightlyTold wants the last lease of each of a guest's clients to say what its
 // network does.
 func (w *world) rightlyTold(guest string) error {
 	var wrong []error
 	for _, c := range w.clients[guest] {
-		told, count, err := c.Last(granted...)
-		if err == nil && count == 0 {
-			err = lab.ErrNotTold
-		}
+		told, err := lastLease(c)
 		if err == nil {
 			err = w.right(told, guest, c.Interface)
 		}
