@@ -17,11 +17,14 @@ import (
 // defaultBFDSocket is where the agent asks for sessions.
 const defaultBFDSocket = "/run/hostroute/bfd.sock"
 
+// defaultBFDState must not outlive a boot, and /run doesn't.
+const defaultBFDState = "/run/hostroute/bfd.state"
+
 // bfdCommand speaks BFD for the agent, which asks for sessions over a socket:
 // what the sessions are is not configured here, so that a change of the
 // configuration needs a restart of the agent only.
 func (a *app) bfdCommand() *cobra.Command {
-	var path, socket string
+	var path, socket, state string
 	var debug, check, dump bool
 	var keep time.Duration
 	c := a.command("bfd", "Watch the paths to BGP peers for the agent (BFD), also while the agent restarts",
@@ -43,24 +46,24 @@ func (a *app) bfdCommand() *cobra.Command {
 			}
 			outliveReader()
 			udp.Tune()
-			return serveBFD(ctx, socket, keep, logger(a.stderr, debug))
+			return serveBFD(ctx, socket, state, keep, logger(a.stderr, debug))
 		})
 	configFlags(c, &path, &debug)
 	c.Flags().StringVar(&socket, "socket", defaultBFDSocket, "`PATH` of the socket on which the agent asks for sessions")
+	c.Flags().StringVar(&state, "state", defaultBFDState, "`PATH` of the file that lets the next process go on with the sessions; \"\": none, and peers are told of the end")
 	c.Flags().DurationVar(&keep, "keep", 0, "shut sessions that no agent asks for anew within this `TIME` after the one that did has gone; 0s: never")
 	c.Flags().BoolVar(&check, "check", false, "check the configuration and end")
 	c.Flags().BoolVar(&dump, "dump", false, "print the configuration in effect, with defaults and passwords, and end")
 	return c
 }
 
-// serveBFD runs sessions until the context ends. Then nobody can ask for more,
-// and the peers are told.
-func serveBFD(ctx context.Context, socket string, keep time.Duration, log *slog.Logger) error {
+// serveBFD runs sessions until the context ends.
+func serveBFD(ctx context.Context, socket, state string, keep time.Duration, log *slog.Logger) error {
 	listener, err := control.Listen(ctx, socket)
 	if err != nil {
 		return err
 	}
-	engine := udp.New(udp.Options{Log: log})
+	engine := udp.New(udp.Options{Log: log, State: state})
 	server := &control.Server{Engine: engine, Log: log, Keep: keep}
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return server.Run(ctx, listener) })

@@ -92,6 +92,7 @@ type Status struct {
 	Serial   uint64
 	Revision uint64
 	Since    time.Time // on the wall clock
+	Source   uint16    // port that it sends from; 0 while it can't
 	Trouble  string    // what keeps it from sending, in words; else empty
 }
 

@@ -36,6 +36,7 @@ type Session struct {
 	jitter   uint32  // the share of the jitter's range that is taken off until the next packet
 	farewell farewell
 
+	unproven bool // resumed, and the peer hasn't said yet that it is up
 	failed   bool
 	since    Instant
 	fell     fall
@@ -100,6 +101,7 @@ func (s *Session) Receive(p *Packet, now Instant) error {
 	s.received++
 	s.heard = now
 	s.note(p)
+	s.unproven = s.unproven && p.State != Up
 	if p.Final {
 		s.timing.final(now)
 	}
@@ -155,8 +157,9 @@ func (s *Session) fall(d Diagnostic, now Instant) {
 	if s.state == Up {
 		s.fell = fall{d, s.remoteDiag, s.remoteState, s.detection(), now}
 		s.falls++
-		s.failed = s.remoteState != AdminDown
+		s.failed = s.remoteState != AdminDown && !s.unproven
 	}
+	s.unproven = false
 	s.enter(Down, now)
 }
 

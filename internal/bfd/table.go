@@ -30,12 +30,18 @@ func (t *Table[T]) Remove(discriminator uint32, key Key) {
 	delete(t.byKey, key)
 }
 
+// Has tells whether a discriminator is a session's.
+func (t *Table[T]) Has(discriminator uint32) bool {
+	_, taken := t.byDiscriminator[discriminator]
+	return taken
+}
+
 // Discriminator makes a discriminator that is not zero and no other session's.
 // Random numbers are the caller's to give; they should be hard to guess.
 func (t *Table[T]) Discriminator(random func() uint32) uint32 {
 	for {
 		d := random()
-		if _, taken := t.byDiscriminator[d]; d != 0 && !taken {
+		if d != 0 && !t.Has(d) {
 			return d
 		}
 	}

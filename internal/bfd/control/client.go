@@ -26,7 +26,7 @@ const (
 )
 
 // silence is how long a server may say nothing before the client connects anew.
-const silence = 3 * repeatEvery
+const silence = 15 * time.Second
 
 // Client asks a server for sessions, for as long as it runs, whatever becomes of
 // the server meanwhile.

@@ -26,7 +26,7 @@ type Engine interface {
 }
 
 // repeatEvery is how often a client gets everything without a change.
-const repeatEvery = 5 * time.Second
+const repeatEvery = 2 * time.Second
 
 // writeWithin is how long a client may leave its socket full.
 const writeWithin = 10 * time.Second
@@ -69,6 +69,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		s.stopForgetting()
 	}()
 	tasks.Go(func() { s.spread(ctx) })
+	s.leave(nil) // of sessions that a former process left, whose client may be gone for good
 	for {
 		accepted, err := l.Accept()
 		switch {
@@ -170,7 +171,9 @@ func (s *Server) stopForgetting() {
 
 // leave ends a connection. Its sessions stay.
 func (s *Server) leave(c *conn) {
-	_ = c.Close()
+	if c != nil {
+		_ = c.Close()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)

@@ -22,6 +22,10 @@ type Options struct {
 	// In runs the opening of sockets; a test opens them in a namespace. Nil: they
 	// are opened where Run runs.
 	In func(func() error) error
+	// State is a file in which sessions are kept for the next process, so that it
+	// can go on with them; it must not outlive a boot of the host. Then the end of
+	// Run says nothing to the peers. Empty: nothing is kept, and they are told.
+	State string
 	// Ordinary leaves scheduling and memory of the process as they are.
 	Ordinary bool
 }
@@ -31,6 +35,7 @@ type Engine struct {
 	log      *slog.Logger
 	in       func(func() error) error
 	ordinary bool
+	state    string
 
 	wanted atomic.Pointer[order] // the newest set that the loop hasn't taken yet
 	wake   waker
@@ -43,11 +48,15 @@ type Engine struct {
 	set     uint64 // that they are of
 	drops   [bfd.Drops]uint64
 	changed chan struct{}
+	save    chan struct{} // as changed, for the state file
 }
 
 // New makes an engine without sessions.
 func New(o Options) *Engine {
-	e := &Engine{log: o.Log, in: o.In, ordinary: o.Ordinary, changed: make(chan struct{}, 1)}
+	e := &Engine{
+		log: o.Log, in: o.In, ordinary: o.Ordinary, state: o.State,
+		changed: make(chan struct{}, 1), save: make(chan struct{}, 1),
+	}
 	if e.in == nil {
 		e.in = func(f func() error) error { return f() }
 	}
@@ -102,8 +111,9 @@ func (e *Engine) Dropped() [bfd.Drops]uint64 {
 // There is one channel, for one reader; changes that it is too slow for are one.
 func (e *Engine) Changed() <-chan struct{} { return e.changed }
 
-// Run works until the context ends. Then it says AdminDown to every peer, and
-// returns when they know.
+// Run works until the context ends. Then it keeps the sessions for the next
+// process, or says AdminDown to every peer and returns when they know; see
+// Options.State.
 func (e *Engine) Run(ctx context.Context) error {
 	wakeFD, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -113,6 +123,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer e.wake.close()
 	defer context.AfterFunc(ctx, e.wake.up)()
 
+	l := e.newLoop(wakeFD)
+	if e.state != "" {
+		l.former = e.resume()
+		stop := e.keepState()
+		defer stop()
+	}
 	// Never unlocked: the thread ends with its goroutine, and its urgency with it.
 	done := make(chan error, 1)
 	go func() {
@@ -122,7 +138,7 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.log.Warn("sessions are scheduled like anything else, so that a busy host may lose some", "err", err)
 			}
 		}
-		done <- e.newLoop(wakeFD).run(ctx)
+		done <- l.run(ctx)
 	}()
 	return <-done
 }

@@ -35,7 +35,8 @@ type loop struct {
 	sources map[uint16]bool
 	queue   queue
 	serial  uint64
-	set     uint64 // the number of the set that order is of
+	former  map[bfd.Key]bfd.Status // sessions of a former process, until the first set
+	set     uint64                 // the number of the set that order is of
 
 	polls    []unix.PollFd // the eventfd, and a port each
 	readable []*port       // the ports in the order of polls, from the second on
@@ -67,21 +68,33 @@ func (l *loop) run(ctx context.Context) error {
 	return l.leave()
 }
 
-// leave shuts every session and lets the peers understand it.
+// leave shuts every session, unless the next process goes on with them, and lets
+// the peers of those that are shut understand it.
 func (l *loop) leave() error {
 	now := l.now()
 	end := now.Add(leaveMax)
 	for _, p := range l.peers {
-		p.leaving = true
-		p.session.SetAdminDown(true, now)
-		l.touch(p)
+		if l.engine.state == "" {
+			p.leaving = true
+			p.session.SetAdminDown(true, now)
+			l.touch(p)
+		}
 	}
-	for len(l.peers) > 0 && l.now() < end {
+	for l.leaving() && l.now() < end {
 		if err := l.step(end); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (l *loop) leaving() bool {
+	for _, p := range l.peers {
+		if p.leaving {
+			return true
+		}
+	}
+	return false
 }
 
 // step waits for something and does it.

@@ -18,8 +18,8 @@ type peer struct {
 	leaving bool // shut, and forgotten when its peer knows
 
 	port   *port
-	fd     int // sends; -1 while it can't
-	source uint16
+	fd     int    // sends; -1 while it can't
+	source uint16 // kept when the socket has to be opened anew
 	to     destination
 
 	place    int // in the queue; -1: not in it
@@ -48,7 +48,7 @@ func (p *peer) say(log *slog.Logger, r bfd.Report) {
 // status is what others are told.
 func (p *peer) status() bfd.Status {
 	s := bfd.Status{
-		Spec: p.spec, Report: p.session.Report(), Serial: p.serial, Revision: p.changes, Since: p.since, Trouble: p.trouble,
+		Spec: p.spec, Report: p.session.Report(), Serial: p.serial, Revision: p.changes, Since: p.since, Source: p.source, Trouble: p.trouble,
 	}
 	if s.Trouble == "" && p.errno != 0 {
 		s.Trouble = p.errno.Error()

@@ -16,9 +16,14 @@ func (l *loop) publish() {
 	l.dirty = false
 	if l.news {
 		l.news = false
-		select {
-		case e.changed <- struct{}{}:
-		default:
-		}
+		poke(e.changed)
+		poke(e.save)
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }

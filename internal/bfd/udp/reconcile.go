@@ -39,20 +39,30 @@ func (l *loop) reconcile(specs []bfd.Spec) {
 			l.touch(p)
 		}
 	}
+	l.former = nil
 	l.tidyAt = 0 // opens what is not open yet
 	l.dirty, l.news = true, true
 }
 
-func (l *loop) add(spec bfd.Spec, now bfd.Instant) *peer {
+// session makes the session of a spec, or goes on with that of a former process.
+func (l *loop) session(spec bfd.Spec, now bfd.Instant) (s bfd.Session, f bfd.Status) {
+	if f, ok := l.former[spec.Key]; ok && f.Resumable() && !l.table.Has(f.LocalDiscriminator) {
+		return bfd.Resume(f.Report, spec.Params, now), f
+	}
 	discriminator := l.table.Discriminator(func() uint32 {
 		var b [4]byte
 		_, _ = crand.Read(b[:]) // never fails
 		return binary.NativeEndian.Uint32(b[:])
 	})
+	return bfd.NewSession(discriminator, spec.Params, now), bfd.Status{Since: time.Now()}
+}
+
+func (l *loop) add(spec bfd.Spec, now bfd.Instant) *peer {
 	l.serial++
+	session, former := l.session(spec, now)
 	p := &peer{
-		spec: spec, session: bfd.NewSession(discriminator, spec.Params, now), serial: l.serial,
-		fd: -1, place: -1, state: bfd.Down, since: time.Now(),
+		spec: spec, session: session, serial: l.serial,
+		fd: -1, place: -1, source: former.Source, state: session.Report().State, since: former.Since,
 	}
 	at := place{spec.Interface, spec.Local}
 	if l.ports[at] == nil {
@@ -61,7 +71,7 @@ func (l *loop) add(spec bfd.Spec, now bfd.Instant) *peer {
 	p.port = l.ports[at]
 	p.port.users++
 	l.peers[spec.Key] = p
-	l.table.Add(discriminator, spec.Key, p)
+	l.table.Add(session.Discriminator(), spec.Key, p)
 	l.open(p)
 	return p
 }
@@ -118,11 +128,15 @@ func (l *loop) openPort(at *port) error {
 	})
 }
 
-// openSource finds a source port for a session, any that nobody else has.
+// openSource finds a source port for a session: the one that it had, or any that
+// nobody else has.
 func (l *loop) openSource(p *peer) error {
 	return l.engine.in(func() error {
 		const ports = lastSource - firstSource + 1
 		start := l.random.IntN(ports)
+		if p.source >= firstSource {
+			start = int(p.source) - firstSource
+		}
 		for i := range ports {
 			source := uint16(firstSource + (start+i)%ports)
 			if l.sources[source] {
