@@ -103,7 +103,7 @@ func BenchmarkTwoReflectors(b *testing.B) {
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "heap-MB")
-		if err := s.Stop(context.Background(), false); err != nil {
+		if err := s.Stop(context.Background()); err != nil {
 			b.Fatal(err)
 		}
 		if err := <-done; err != nil {

@@ -17,12 +17,20 @@ const (
 	DefaultHoldTime     = 9 * time.Second
 	DefaultConnectRetry = 2 * time.Second
 	DefaultRestartTime  = 120 * time.Second
+	// DefaultLongLivedStaleTime is a night and the day after it: what it takes
+	// to notice and mend even what happens late on the eve of a holiday.
+	DefaultLongLivedStaleTime = 24 * time.Hour
+
 	DefaultStaleTime    = 120 * time.Second
 	DefaultDeferral     = 5 * time.Second
 	DefaultSyncDeadline = 30 * time.Second
 )
 
-// Config is what a Speaker is made of. Zero times take the defaults.
+// maxLongLived is what 24 bits of seconds hold (RFC 9494 section 3.1).
+const maxLongLived = (1<<24 - 1) * time.Second
+
+// Config is what a Speaker is made of. Zero times take the defaults, but for
+// LongLivedStaleTime.
 type Config struct {
 	AS       uint32
 	RouterID netip.Addr // an IPv4 address that no other speaker of the AS has
@@ -36,6 +44,11 @@ type Config struct {
 	// RestartTime is how long we ask the peers to keep our routes after a
 	// session fell (RFC 4724 section 3), at most 4095 s.
 	RestartTime time.Duration
+	// LongLivedStaleTime is how long we ask the peers to keep our routes as the
+	// last resort when the restart time is over (RFC 9494), and the longest
+	// that we keep those of a peer that asks for it: whole seconds. With 0 it is
+	// not offered, and nothing outlives a restart time.
+	LongLivedStaleTime time.Duration
 	// StaleTime is how long we wait, in a session that came back, for the
 	// End-of-RIB before we forget the paths of the session before.
 	StaleTime time.Duration
@@ -130,6 +143,9 @@ func (c *Config) check() error {
 	}
 	if c.RestartTime < 0 || c.RestartTime > 4095*time.Second {
 		errs = append(errs, fmt.Errorf("restart time %v: want at most 4095s", c.RestartTime))
+	}
+	if c.LongLivedStaleTime < 0 || c.LongLivedStaleTime > maxLongLived {
+		errs = append(errs, fmt.Errorf("long-lived stale time %v: want at most %v", c.LongLivedStaleTime, maxLongLived))
 	}
 	for _, p := range c.Peers {
 		if !p.Address.IsValid() || p.VRF == "" {

@@ -92,8 +92,11 @@ func (p *peer) established(ctx context.Context, conn net.Conn, in *receiver, neg
 	}
 	p.setWriter(nil, nil, nil)
 	err = because(ctx, err)
-	if errors.Is(err, ErrStopped) {
-		if p.s.leaving() {
+	switch said := w.departed.Load(); {
+	case said && took(err):
+		return errLeft
+	case errors.Is(err, ErrStopped):
+		if p.s.leaving() && !said {
 			w.farewell()
 		}
 		return err
@@ -101,6 +104,7 @@ func (p *peer) established(ctx context.Context, conn net.Conn, in *receiver, neg
 	p.mu.Lock()
 	p.lastFall = reason{err.Error(), time.Now()}
 	p.mu.Unlock()
+	p.counters.falls.Add(1)
 	p.setState(Idle)
 	p.fell(err, neg)
 	return err
@@ -134,7 +138,6 @@ func (p *peer) read(in *receiver, neg *negotiated) error {
 		if err := p.handle(kind, body, decoder, neg); err != nil {
 			return err
 		}
-		p.expireStale()
 	}
 }
 
@@ -199,7 +202,7 @@ func (p *peer) quiet(neg *negotiated) {
 // endOfRIB ends what the previous connection left, and notes that the peer has
 // told everything.
 func (p *peer) endOfRIB(f bgp.Family, neg *negotiated) {
-	p.sweep(f)
+	p.forget(f)
 	p.ended[f] = true
 	for _, f := range bgp.Families {
 		if neg.families[f] && !p.ended[f] {
@@ -225,76 +228,4 @@ func (p *peer) refreshed(body []byte, neg *negotiated) error {
 	defer p.mu.Unlock()
 	p.writer.request(&p.writer.resend, f)
 	return nil
-}
-
-// revive decides about stale paths when the session is back: they wait for the
-// End-of-RIB, unless the peer says that it lost its forwarding state (RFC 4724
-// section 4.2).
-func (p *peer) revive(neg *negotiated) {
-	p.wasUp = true
-	p.ended = [2]bool{}
-	p.counters.complete.Store(false)
-	p.staleUntil = time.Now().Add(p.s.cfg.StaleTime)
-	for _, f := range bgp.Families {
-		if !neg.families[f] || !neg.restart.forwarding[f] {
-			p.sweep(f)
-		}
-	}
-}
-
-// fell decides what becomes of the paths of a session that was established.
-func (p *peer) fell(err error, neg *negotiated) {
-	p.counters.complete.Store(false)
-	if !keeps(err, neg) {
-		p.stale = [2]bool{}
-		p.rib.walk(func(r *bgp.RIB) *bgp.Walk { return r.Drop(p.source) })
-		return
-	}
-	p.staleUntil = time.Now().Add(neg.restart.time)
-	for _, f := range bgp.Families {
-		p.sweep(f) // what was stale before has had its chance
-		if !neg.families[f] || !neg.restart.families[f] {
-			p.rib.walk(func(r *bgp.RIB) *bgp.Walk { return r.DropFamily(p.source, f) })
-			continue
-		}
-		p.stale[f] = true
-		p.rib.walk(func(r *bgp.RIB) *bgp.Walk { return r.MarkStale(p.source, f) })
-	}
-}
-
-// keeps tells whether a session fell in a way that its peer's forwarding may
-// have survived: a lost connection (RFC 4724 section 4.2) or, where both sides
-// said so, a NOTIFICATION that is no hard reset (RFC 8538 section 4).
-func keeps(err error, neg *negotiated) bool {
-	if !neg.restart.able || neg.restart.time == 0 {
-		return false
-	}
-	var down peerDown
-	if errors.Is(err, ErrUplinkDown) || errors.As(err, &down) {
-		return false
-	}
-	var theirs *notification
-	var ours *fault
-	switch {
-	case errors.As(err, &theirs):
-		return neg.restart.notification && !theirs.hard()
-	case errors.As(err, &ours), errors.Is(err, errHold):
-		return neg.restart.notification
-	}
-	return true
-}
-
-func (p *peer) sweep(f bgp.Family) {
-	if !p.stale[f] {
-		return
-	}
-	p.stale[f] = false
-	p.rib.walk(func(r *bgp.RIB) *bgp.Walk { return r.Sweep(p.source, f) })
-}
-
-func (p *peer) expireStale() {
-	if (p.stale[bgp.IPv4] || p.stale[bgp.IPv6]) && time.Now().After(p.staleUntil) {
-		p.sweep(bgp.IPv4)
-		p.sweep(bgp.IPv6)
-	}
 }

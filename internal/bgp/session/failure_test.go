@@ -46,14 +46,14 @@ func TestPasswords(t *testing.T) {
 	if n := s.Peers()[0].Established; n != 0 {
 		t.Errorf("established %d times with a wrong password", n)
 	}
-	if err := s.Stop(t.Context(), false); err != nil {
+	if err := s.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	cfg := b.router.config(func(_ *Config, p *Peer) { p.Password = "s3cret" })
 	s = start(t, cfg, newMemoryFIB())
 	awaitState(t, s, 0, Established)
-	if err := s.Stop(t.Context(), true); err != nil {
-		t.Fatal(err)
+	if list := s.Leave(t.Context()); !list[0].Confirmed {
+		t.Fatalf("left: %+v", list)
 	}
 	writeFile(t, b.dir+"/bird.conf", strings.Replace(b.text, "neighbor "+b.v4(1)+" as", "neighbor "+b.v6(1)+" as", 1))
 	b.ctl("configure")

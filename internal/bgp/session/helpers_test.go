@@ -136,7 +136,7 @@ func start(t *testing.T, c Config, fib FIB) *Speaker {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), eventuallyWithin)
 		defer cancel()
-		if err := s.Stop(ctx, false); err != nil {
+		if err := s.Stop(ctx); err != nil {
 			t.Errorf("stopping: %v", err)
 		}
 		if err := <-done; err != nil {

@@ -24,7 +24,9 @@ type negotiated struct {
 	refresh  bool
 	extended bool // IPv4 through an IPv6 next hop
 	restart  restartCapability
-	names    []string
+	// longLived is what both sides said, with the shorter one of the times.
+	longLived longLivedCapability
+	names     []string
 }
 
 // restartCapability is the peer's graceful restart capability (RFC 4724, 8538).
@@ -37,15 +39,25 @@ type restartCapability struct {
 	forwarding   [2]bool
 }
 
+// longLivedCapability is the peer's long-lived graceful restart capability (RFC
+// 9494 section 3).
+type longLivedCapability struct {
+	families   [2]bool
+	forwarding [2]bool
+	time       [2]time.Duration
+}
+
 // openMessage is our OPEN. restarting sets the R bit, kept the F bits: what
 // they claim must be true, or peers keep routes that lead nowhere.
 func openMessage(c *Config, restarting, kept bool) ([]byte, error) {
 	var tuples []*packet.CapGracefulRestartTuple
+	var long []*packet.CapLongLivedGracefulRestartTuple
 	var paths []*packet.CapAddPathTuple
 	var caps []packet.ParameterCapabilityInterface
 	for _, rf := range codecFamilies {
 		caps = append(caps, packet.NewCapMultiProtocol(rf))
 		tuples = append(tuples, packet.NewCapGracefulRestartTuple(rf, kept))
+		long = append(long, packet.NewCapLongLivedGracefulRestartTuple(rf, kept, uint32(c.LongLivedStaleTime/time.Second)))
 		paths = append(paths, packet.NewCapAddPathTuple(rf, packet.BGP_ADD_PATH_RECEIVE))
 	}
 	caps = append(caps,
@@ -55,6 +67,9 @@ func openMessage(c *Config, restarting, kept bool) ([]byte, error) {
 		packet.NewCapFourOctetASNumber(c.AS),
 		packet.NewCapAddPath(paths),
 	)
+	if c.LongLivedStaleTime > 0 {
+		caps = append(caps, packet.NewCapLongLivedGracefulRestart(long))
+	}
 	as := uint16(asTrans)
 	if c.AS <= 0xffff {
 		as = uint16(c.AS)
@@ -90,6 +105,12 @@ func negotiate(c *Config, p *Peer, body []byte) (n *negotiated, err error) {
 	}
 	if !multiprotocol {
 		n.families[bgp.IPv4] = true // RFC 4760 section 8
+	}
+	if !n.restart.able || c.LongLivedStaleTime == 0 {
+		n.longLived = longLivedCapability{} // it means nothing alone (RFC 9494 section 3)
+	}
+	for f, asked := range n.longLived.time {
+		n.longLived.time[f] = min(asked, c.LongLivedStaleTime)
 	}
 	return n, n.check(c, p, open, as)
 }
@@ -153,7 +174,19 @@ func (n *negotiated) take(capability packet.ParameterCapabilityInterface) {
 			}
 		}
 	}
+	if v, ok := capability.(*packet.CapLongLivedGracefulRestart); ok {
+		n.longLived.take(v)
+	}
 	n.names = append(n.names, name)
+}
+
+func (l *longLivedCapability) take(v *packet.CapLongLivedGracefulRestart) {
+	for _, t := range v.Tuples {
+		if f, ok := codecFamily(t.AFI, t.SAFI); ok {
+			l.families[f], l.forwarding[f] = true, t.Flags&0x80 != 0
+			l.time[f] = time.Duration(t.RestartTime) * time.Second
+		}
+	}
 }
 
 // decoder is the UPDATE decoder for what was negotiated.

@@ -28,7 +28,8 @@ const (
 )
 
 // peer is one session over all of its connections. Its goroutine dials, reads
-// and applies; while it is established a second one writes.
+// and applies; a second one ends in time what was kept of a connection that
+// fell, and while the session is established a third one writes.
 type peer struct {
 	s      *Speaker
 	cfg    Peer
@@ -36,18 +37,23 @@ type peer struct {
 	rib    *rib
 	source int // in the RIB
 
+	left      chan struct{} // closed when the peer knows that we left for good
 	delivered chan struct{} // closed at the first complete End-of-RIB
 	kick      chan struct{} // something changed that a pause waits for
+	dead      chan struct{} // somebody knows that the peer is
 	counters  counters
 
 	// Of the peer's goroutine alone.
-	stale      [2]bool   // families that hold paths of a connection that fell
-	staleUntil time.Time // when they go
-	wasUp      bool      // established before in this run
-	ended      [2]bool   // End-of-RIB received in this connection
-	once       sync.Once // for delivered
+	wasUp bool      // established before in this run
+	ended [2]bool   // End-of-RIB received in this connection
+	once  sync.Once // for delivered
+
+	keeping sync.Mutex    // held over a decision about what is kept, and its walk; before mu
+	changed chan struct{} // what is kept did
 
 	mu       sync.Mutex
+	kept     [2]retention
+	buried   bool // somebody knew the peer to be dead since its session was last established
 	down     bool // the uplink has no carrier
 	restart  bool // our next OPEN has the R bit
 	cancel   context.CancelCauseFunc
@@ -63,7 +69,7 @@ type peer struct {
 func newPeer(s *Speaker, c Peer) *peer {
 	return &peer{
 		s: s, cfg: c, log: s.log.With("peer", c.Name, "vrf", c.VRF, "uplink", c.Uplink),
-		delivered: make(chan struct{}), kick: make(chan struct{}, 1),
+		left: make(chan struct{}), delivered: make(chan struct{}), kick: make(chan struct{}, 1), dead: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 		restart: s.cfg.Restarting, state: Idle, since: time.Now(),
 	}
 }
@@ -71,15 +77,18 @@ func newPeer(s *Speaker, c Peer) *peer {
 // run keeps the session up until ctx ends.
 func (p *peer) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		p.expireStale()
 		if p.uplinkDown() {
-			p.sweep(bgp.IPv4) // stale ones lead out of it, too
-			p.sweep(bgp.IPv6)
+			p.forget(bgp.IPv4) // kept ones lead out of it, too
+			p.forget(bgp.IPv6)
 			p.pause(ctx, 0)
 			continue
 		}
 		err := p.connection(ctx)
 		p.setState(Idle)
+		if errors.Is(err, errLeft) {
+			close(p.left)
+			return
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -89,26 +98,16 @@ func (p *peer) run(ctx context.Context) {
 }
 
 // pause waits before the next attempt: about as long as told, or with 0 for a
-// kick. Stale paths may fall due meanwhile.
+// kick.
 func (p *peer) pause(ctx context.Context, long time.Duration) {
-	var retry, expire <-chan time.Time
+	var retry <-chan time.Time
 	if long > 0 {
 		retry = time.After(long - rand.N(long/4+1))
 	}
-	if p.stale[bgp.IPv4] || p.stale[bgp.IPv6] {
-		expire = time.After(time.Until(p.staleUntil))
-	}
-	for {
-		select {
-		case <-ctx.Done():
-		case <-retry:
-		case <-p.kick:
-		case <-expire:
-			expire = nil
-			p.expireStale()
-			continue
-		}
-		return
+	select {
+	case <-ctx.Done():
+	case <-retry:
+	case <-p.kick:
 	}
 }
 
@@ -205,6 +204,19 @@ func (p *peer) kill(reason error) {
 	}
 }
 
+// bury ends the connection of a peer that is known to be dead, and what it may
+// have left to be used before the last resort.
+func (p *peer) bury(reason string) {
+	p.mu.Lock()
+	p.buried = true
+	p.mu.Unlock()
+	p.kill(peerDown(reason))
+	select {
+	case p.dead <- struct{}{}:
+	default:
+	}
+}
+
 func (p *peer) uplink(up bool) {
 	p.mu.Lock()
 	p.down = !up
@@ -212,6 +224,11 @@ func (p *peer) uplink(up bool) {
 	if !up {
 		p.kill(ErrUplinkDown)
 	}
+	p.wakeUp()
+}
+
+// wakeUp ends a pause.
+func (p *peer) wakeUp() {
 	select {
 	case p.kick <- struct{}{}:
 	default:

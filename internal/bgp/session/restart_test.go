@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -50,7 +49,7 @@ func restarts(t *testing.T, cfg Config, awaitRoute func(), present func() bool, 
 	awaitState(t, first, 0, Established)
 	awaitRoute()
 	stop := watch(present)
-	if err := first.Stop(t.Context(), false); err != nil {
+	if err := first.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-ran; err != nil {
@@ -266,33 +265,5 @@ func TestARestartedSpeakerWaitsForAllPlanes(t *testing.T) {
 			two.send(route("198.51.100.0/24"), v4, v6)
 		}
 		fib.expect(t, "198.51.100.0/24", "100.64.0.2@lo")
-	}
-}
-
-func TestWhichFallsLeaveStalePaths(t *testing.T) {
-	able := restartCapability{able: true, time: time.Minute}
-	notifications := able
-	notifications.notification = true
-	for _, c := range []struct {
-		err     error
-		restart restartCapability
-		want    bool
-	}{
-		{errors.New("the peer closed the connection"), able, true},
-		{errors.New("the peer closed the connection"), restartCapability{}, false},
-		{errors.New("the peer closed the connection"), restartCapability{able: true}, false},
-		{errHold, able, false},
-		{errHold, notifications, true},
-		{&notification{code: 6, subcode: 4}, able, false},
-		{&notification{code: 6, subcode: 4}, notifications, true},
-		{&notification{code: 6, subcode: ceaseHardReset}, notifications, false},
-		{newFault(3, 1, nil, "bad"), able, false},
-		{newFault(3, 1, nil, "bad"), notifications, true},
-		{ErrUplinkDown, notifications, false},
-		{peerDown("BFD says down"), notifications, false},
-	} {
-		if got := keeps(c.err, &negotiated{restart: c.restart}); got != c.want {
-			t.Errorf("%v with %+v: %v", c.err, c.restart, got)
-		}
 	}
 }

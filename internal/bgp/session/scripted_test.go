@@ -375,31 +375,6 @@ func TestAnnouncementsArePackedAndSentOnce(t *testing.T) {
 	}
 }
 
-func TestLeavingForGoodWithdrawsAndSaysSo(t *testing.T) {
-	for _, n := range []bool{false, true} {
-		peer, cfg := newScript(t)
-		s := start(t, cfg, newMemoryFIB())
-		s.Announce([]bgp.Announcement{announcement("203.0.113.1/32")})
-		peer.established(packet.NewCapGracefulRestart(false, n, 60, nil))
-		peer.await("the announcement", func(m *packet.BGPMessage) bool {
-			u, ok := m.Body.(*packet.BGPUpdate)
-			return ok && len(u.NLRI) == 1
-		})
-		if err := s.Stop(t.Context(), true); err != nil {
-			t.Fatal(err)
-		}
-		peer.await("the withdrawal", func(m *packet.BGPMessage) bool {
-			u, ok := m.Body.(*packet.BGPUpdate)
-			return ok && len(u.WithdrawnRoutes) == 1
-		})
-		if n {
-			peer.awaitNotification(6, 9)
-		} else {
-			peer.awaitNotification(6, 2)
-		}
-	}
-}
-
 func TestARestartSaysNothing(t *testing.T) {
 	peer, cfg := newScript(t)
 	s := start(t, cfg, newMemoryFIB())
@@ -413,7 +388,7 @@ func TestARestartSaysNothing(t *testing.T) {
 		eor, _ := u.IsEndOfRib()
 		return eor
 	})
-	if err := s.Stop(t.Context(), false); err != nil {
+	if err := s.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the end of the connection", func() bool {

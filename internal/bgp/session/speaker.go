@@ -26,11 +26,11 @@ type Speaker struct {
 	stop   context.CancelCauseFunc
 	ctx    context.Context // ends by Stop
 
-	mu       sync.Mutex
-	said     bool // Announce was called
-	sets     map[string]map[netip.Prefix]bgp.Announcement
-	withdraw bool // on the way out
-	running  bool
+	mu      sync.Mutex
+	said    bool // Announce was called
+	sets    map[string]map[netip.Prefix]bgp.Announcement
+	leave   bool // for good
+	running bool
 }
 
 // New makes a Speaker; it does nothing before Run.
@@ -58,7 +58,7 @@ func New(c Config, fib FIB, log *slog.Logger) *Speaker {
 	return s
 }
 
-// Run speaks until ctx ends or Stop is called, and returns nil then. The end
+// Run speaks until ctx ends, or Stop or Leave is called, and returns nil then. The end
 // of ctx is a restart: connections close without a NOTIFICATION, so that peers
 // with graceful restart keep our routes. Learned routes stay in the FIB either
 // way. An error is one of the configuration. Run can be called once.
@@ -85,6 +85,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	}
 	for _, p := range s.peers {
 		sessions.Go(func() { p.run(s.ctx) })
+		sessions.Go(func() { p.keep(s.ctx) })
 	}
 	sessions.Go(func() { s.sync(s.ctx) })
 	<-s.ctx.Done()
@@ -94,12 +95,10 @@ func (s *Speaker) Run(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends Run and waits for it, or for ctx. With withdraw the hypervisor
-// leaves for good: every peer is told that our routes are gone, and why.
-// Without, it is a restart, as in Run.
-func (s *Speaker) Stop(ctx context.Context, withdraw bool) error {
+// Stop ends Run as the end of its context does, that is, for a restart, and
+// waits for it, or for ctx. See Leave for the other end.
+func (s *Speaker) Stop(ctx context.Context) error {
 	s.mu.Lock()
-	s.withdraw = s.withdraw || withdraw
 	running := s.running
 	s.mu.Unlock()
 	s.stop(ErrStopped)
@@ -112,12 +111,6 @@ func (s *Speaker) Stop(ctx context.Context, withdraw bool) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-func (s *Speaker) leaving() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.withdraw
 }
 
 // Announce says everything that is to be announced, in all VRFs; what is not
@@ -145,11 +138,14 @@ func (s *Speaker) Announce(set []bgp.Announcement) {
 	}
 }
 
-// announced gives what to announce in a VRF, once that was said. The map is
-// never written again.
+// announced gives what to announce in a VRF, once that was said: nothing when
+// we leave. The map is never written again.
 func (s *Speaker) announced(vrf string) (map[netip.Prefix]bgp.Announcement, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.leave {
+		return nil, true
+	}
 	return s.sets[vrf], s.said
 }
 
@@ -165,12 +161,15 @@ func (s *Speaker) UplinkChanged(name string, up bool) {
 }
 
 // PeerDown tells that a peer is known to be dead, by BFD for one (RFC 5882
-// section 4.3): its session falls, its paths are not kept as stale, and it is
-// dialled again after the usual pause.
+// section 4.3): its session falls and is dialled again after the usual pause.
+// Its paths are not used from now on where another one is left, be it stale
+// itself. With long-lived graceful restart they are kept as the last resort,
+// since BFD may be wrong about all peers at once where the host is starved;
+// without, they are gone.
 func (s *Speaker) PeerDown(uplink string, address netip.Addr, reason string) {
 	for _, p := range s.peers {
 		if p.cfg.Uplink == uplink && p.cfg.Address.WithZone("") == address.WithZone("") {
-			p.kill(peerDown(reason))
+			p.bury(reason)
 		}
 	}
 }

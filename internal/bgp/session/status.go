@@ -13,7 +13,8 @@ import (
 // counters of a session over all of its connections.
 type counters struct {
 	messagesIn, messagesOut, updatesIn, updatesOut atomic.Uint64
-	established, failures, refreshes, tolerated    atomic.Uint64
+	established, falls, failures                   atomic.Uint64
+	refreshes, tolerated                           atomic.Uint64
 	announced                                      [2]atomic.Int64
 	complete                                       atomic.Bool
 	lastTolerated                                  atomic.Pointer[string]
@@ -38,6 +39,26 @@ type Prefixes struct {
 	IPv6 int `json:"ipv6"`
 }
 
+// Times gives a time by family, in nanoseconds.
+type Times struct {
+	IPv4 time.Duration `json:"ipv4"`
+	IPv6 time.Duration `json:"ipv6"`
+}
+
+// Kept is what is used of a session that fell until it is told again.
+type Kept struct {
+	Family string `json:"family"`
+	Paths  int    `json:"paths"`
+	// State is "restarting" for as long as the peer asked us to wait for it,
+	// and "long-lived" after that, or at once if it is known not to restart:
+	// then it is used when nothing else is left (RFC 9494).
+	State string `json:"state"`
+	// Back is set when there is a session again, which has not told all.
+	Back bool `json:"back"`
+	// Until is when they are forgotten if nothing happens.
+	Until time.Time `json:"until"`
+}
+
 // PeerStatus is how a session stands.
 type PeerStatus struct {
 	Name    string     `json:"name"`
@@ -57,28 +78,37 @@ type PeerStatus struct {
 	LastFallTime  *time.Time `json:"last_fall_time,omitempty"`
 
 	// While established: what was negotiated.
-	RouterID     *netip.Addr   `json:"router_id,omitempty"`
-	Local        *netip.Addr   `json:"local_address,omitempty"`
-	HoldTime     time.Duration `json:"hold_time"`
-	Families     []string      `json:"families,omitempty"`
-	Capabilities []string      `json:"capabilities,omitempty"`
+	RouterID  *netip.Addr   `json:"router_id,omitempty"`
+	Local     *netip.Addr   `json:"local_address,omitempty"`
+	HoldTime  time.Duration `json:"hold_time"`
+	Keepalive time.Duration `json:"keepalive"`
+	// RestartTime is how long the peer asked us to wait for it to come back,
+	// LongLivedStaleTime for how long after that its paths are the last resort:
+	// 0 if one of both sides doesn't do that.
+	RestartTime        time.Duration `json:"restart_time"`
+	LongLivedStaleTime Times         `json:"long_lived_stale_time"`
+	Families           []string      `json:"families,omitempty"`
+	Capabilities       []string      `json:"capabilities,omitempty"`
 	// Unannounced names families that were negotiated and for which the
 	// uplink has no address to announce.
 	Unannounced []string `json:"unannounced,omitempty"`
 
 	Received  Prefixes `json:"received"` // paths in the RIB, stale ones too
 	Announced Prefixes `json:"announced"`
+	// Kept is what a connection that fell has left, by family.
+	Kept []Kept `json:"kept,omitempty"`
 	// Complete is set when the peer has told all of its routes (End-of-RIB).
 	Complete bool `json:"complete"`
 
 	MessagesIn    uint64 `json:"messages_in"`
-	MessagesOut   uint64 `json:"messages_out"` // UPDATEs apart
+	MessagesOut   uint64 `json:"messages_out"`
 	UpdatesIn     uint64 `json:"updates_in"`
-	UpdatesOut    uint64 `json:"updates_out"` // writes, each of one or more UPDATEs
+	UpdatesOut    uint64 `json:"updates_out"` // End-of-RIB apart
 	Refreshes     uint64 `json:"refreshes"`   // that the peer asked for
 	Established   uint64 `json:"established"` // how often
-	Failures      uint64 `json:"failures"`
-	Malformed     uint64 `json:"malformed"` // UPDATEs that were tolerated (RFC 7606)
+	Falls         uint64 `json:"falls"`       // of a session that was
+	Failures      uint64 `json:"failures"`    // of connections and of attempts
+	Malformed     uint64 `json:"malformed"`   // UPDATEs that were tolerated (RFC 7606)
 	LastMalformed string `json:"last_malformed,omitempty"`
 }
 
@@ -97,23 +127,41 @@ func (p *peer) status() PeerStatus {
 		Name: p.cfg.Name, VRF: p.cfg.VRF, Plane: p.cfg.Plane, Uplink: p.cfg.Uplink,
 		Address: p.cfg.Address.WithZone(""), AS: p.cfg.AS,
 		MessagesIn: c.messagesIn.Load(), MessagesOut: c.messagesOut.Load(), UpdatesIn: c.updatesIn.Load(),
-		UpdatesOut: c.updatesOut.Load(), Established: c.established.Load(), Failures: c.failures.Load(),
+		UpdatesOut: c.updatesOut.Load(), Established: c.established.Load(), Falls: c.falls.Load(), Failures: c.failures.Load(),
 		Malformed: c.tolerated.Load(), Refreshes: c.refreshes.Load(), Complete: c.complete.Load(),
 		Announced: Prefixes{int(c.announced[bgp.IPv4].Load()), int(c.announced[bgp.IPv6].Load())},
 	}
 	if text := c.lastTolerated.Load(); text != nil {
 		st.LastMalformed = *text
 	}
+	var stale [2]int
 	p.rib.view(func(r *bgp.RIB) {
 		st.Received = Prefixes{r.Paths(p.source, bgp.IPv4), r.Paths(p.source, bgp.IPv6)}
+		stale = [2]int{r.Stale(p.source, bgp.IPv4), r.Stale(p.source, bgp.IPv6)}
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st.State, st.Since = p.state, p.since
 	st.LastError, st.LastErrorTime = p.lastErr.text, p.lastErr.when()
 	st.LastFall, st.LastFallTime = p.lastFall.text, p.lastFall.when()
+	for f, r := range p.kept {
+		if r.phase != none {
+			st.Kept = append(st.Kept, r.status(bgp.Family(f), stale[f]))
+		}
+	}
 	p.negotiatedStatus(&st)
 	return st
+}
+
+func (r *retention) status(f bgp.Family, paths int) Kept {
+	k := Kept{Family: f.String(), Paths: paths, State: "restarting", Back: r.back, Until: r.final}
+	if r.phase == longLived {
+		k.State = "long-lived"
+	}
+	if r.back {
+		k.Until = r.due
+	}
+	return k
 }
 
 // negotiatedStatus fills in what is only known of an established session; it
@@ -124,6 +172,8 @@ func (p *peer) negotiatedStatus(st *PeerStatus) {
 	}
 	id, local := p.neg.routerID, p.local
 	st.RouterID, st.Local, st.HoldTime, st.Capabilities = &id, &local, p.neg.hold, p.neg.names
+	st.Keepalive, st.RestartTime = p.neg.keepalive(), p.neg.restart.time
+	st.LongLivedStaleTime = Times{p.neg.longLived.time[bgp.IPv4], p.neg.longLived.time[bgp.IPv6]}
 	for _, f := range bgp.Families {
 		if !p.neg.families[f] {
 			continue

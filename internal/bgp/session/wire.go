@@ -34,6 +34,9 @@ var minimum = map[uint8]int{
 // errHold is what reading gives when the peer was silent for too long.
 var errHold = errors.New("silent for longer than the hold time")
 
+// errClosed is what reading gives at the end of the connection.
+var errClosed = errors.New("the peer closed the connection")
+
 // receiver reads messages. The body is valid until the next call.
 type receiver struct {
 	ctx  context.Context // why reading may end early; see await
@@ -111,7 +114,7 @@ func readError(err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errHold
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the peer closed the connection")
+		return errClosed
 	}
 	return fmt.Errorf("reading: %w", bare(err))
 }
@@ -154,6 +157,14 @@ func serialize(dst []byte, m *packet.BGPMessage) (_ []byte, err error) {
 		return dst, fmt.Errorf("writing a message: %w", err)
 	}
 	return append(dst, b...), nil
+}
+
+// countMessages counts the messages in what serialize made.
+func countMessages(b []byte) (n uint64) {
+	for ; len(b) >= headerSize; n++ {
+		b = b[binary.BigEndian.Uint16(b[16:]):]
+	}
+	return n
 }
 
 func recoverInto(err *error, doing string) {

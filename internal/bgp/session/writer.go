@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
@@ -23,6 +24,8 @@ type writer struct {
 	told  [2]map[netip.Prefix]outgoing
 	ended bool // End-of-RIB was sent
 	wake  chan struct{}
+
+	departed atomic.Bool // the peer was told that we leave
 
 	mu     sync.Mutex
 	resend [2]bool // the peer asked for a family again
@@ -69,8 +72,12 @@ func (w *writer) run(ctx context.Context) (err error) {
 		case <-ctx.Done():
 			return nil
 		case <-w.wake:
+			leaving := w.p.s.leaving() // from before we look at what to announce
 			if err := w.work(); err != nil {
 				return err
+			}
+			if leaving {
+				return w.depart(ctx)
 			}
 		case <-tick:
 			if err := w.write(packet.NewBGPKeepAliveMessage()); err != nil {
@@ -140,7 +147,9 @@ func (w *writer) tell(f bgp.Family, set map[netip.Prefix]bgp.Announcement, all b
 	if err != nil || len(b) == 0 {
 		return err
 	}
-	w.p.counters.updatesOut.Add(1)
+	n := countMessages(b)
+	w.p.counters.messagesOut.Add(n)
+	w.p.counters.updatesOut.Add(n)
 	if err := send(w.conn, w.neg.hold, b); err != nil {
 		return err
 	}
@@ -163,17 +172,13 @@ func (w *writer) wanted(f bgp.Family, set map[netip.Prefix]bgp.Announcement) map
 	return want
 }
 
-// farewell withdraws everything and says that it is for good: a plain Cease
-// would have a peer with RFC 8538 keep what we announced.
+// farewell is what is left to do for a peer that could not be waited for.
 func (w *writer) farewell() {
 	for _, f := range bgp.Families {
 		if w.tell(f, nil, false) != nil {
 			return
 		}
 	}
-	if w.neg.restart.notification {
-		notify(w.conn, codeCease, ceaseHardReset, []byte{codeCease, ceaseShutdown})
-		return
-	}
-	notify(w.conn, codeCease, ceaseShutdown, nil)
+	n := w.cease().Body.(*packet.BGPNotification)
+	notify(w.conn, n.ErrorCode, n.ErrorSubcode, n.Data)
 }

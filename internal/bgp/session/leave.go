@@ -1,0 +1,167 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
+	"golang.org/x/sys/unix"
+)
+
+// Departure is how a peer took it that we leave for good.
+type Departure struct {
+	Name    string     `json:"name"`
+	VRF     string     `json:"vrf"`
+	Plane   string     `json:"plane"`
+	Address netip.Addr `json:"address"`
+	// Confirmed is set when the peer has read that everything is withdrawn and
+	// that we leave: it closed the connection on that. Reason says why not.
+	Confirmed bool   `json:"confirmed"`
+	Reason    string `json:"reason,omitempty"`
+}
+
+// Leave ends Run for good, unlike Stop and the end of its context: it withdraws
+// everything from every peer, waits until their hosts have acknowledged that,
+// sends a Cease (a hard reset where a plain one would have the peer keep our
+// routes, RFC 8538 section 3), and waits until they close the connection. A
+// BGP speaker reads in order, so that by then it knows. Meanwhile everything
+// learned is forwarded as before.
+//
+// Peers without a session are dialled until ctx ends, since they may keep our
+// routes from the last one (RFC 4724); none waits for another. Leave returns
+// when all have confirmed, or shortly after the end of ctx, and then says who did
+// not: those forget our routes when their restart and long-lived stale times
+// are over. What was learned stays in the FIB.
+func (s *Speaker) Leave(ctx context.Context) []Departure {
+	s.mu.Lock()
+	s.leave = true
+	running := s.running
+	s.mu.Unlock()
+	if running {
+		for _, p := range s.peers {
+			p.poke()
+			p.wakeUp()
+		}
+		s.awaitDepartures(ctx)
+	}
+	list := make([]Departure, len(s.peers))
+	for i, p := range s.peers {
+		list[i] = p.departure()
+	}
+	s.stop(ErrStopped)
+	if running {
+		<-s.done
+	}
+	return list
+}
+
+func (s *Speaker) awaitDepartures(ctx context.Context) {
+	for _, p := range s.peers {
+		select {
+		case <-p.left:
+		case <-ctx.Done():
+			return
+		case <-s.done:
+			return
+		}
+	}
+}
+
+func (s *Speaker) leaving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leave
+}
+
+func (p *peer) departure() Departure {
+	d := Departure{Name: p.cfg.Name, VRF: p.cfg.VRF, Plane: p.cfg.Plane, Address: p.cfg.Address.WithZone("")}
+	select {
+	case <-p.left:
+		d.Confirmed = true
+		return d
+	default:
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.state == Established:
+		d.Reason = "told, and not confirmed in time"
+	case p.lastErr.text != "":
+		d.Reason = "no session: " + p.lastErr.text
+	default:
+		d.Reason = "no session"
+	}
+	return d
+}
+
+// errLeft ends the work of a peer that knows that we leave.
+var errLeft = errors.New("left")
+
+// depart takes leave of a peer that was told that everything is withdrawn. The
+// reader waits for its answer.
+func (w *writer) depart(ctx context.Context) error {
+	if !acknowledged(ctx, w.conn) {
+		return nil // the reader knows why
+	}
+	b, err := serialize(nil, w.cease())
+	if err != nil {
+		return err
+	}
+	w.departed.Store(true)
+	if err := send(w.conn, w.neg.hold, b); err != nil {
+		return err
+	}
+	if half, ok := w.conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// cease says that we leave for good: a plain Cease would have a peer with RFC
+// 8538 keep what we announced.
+func (w *writer) cease() *packet.BGPMessage {
+	if w.neg.restart.notification {
+		return packet.NewBGPNotificationMessage(codeCease, ceaseHardReset, []byte{codeCease, ceaseShutdown})
+	}
+	return packet.NewBGPNotificationMessage(codeCease, ceaseShutdown, nil)
+}
+
+// took tells whether the end of a connection, after our Cease, is the peer's
+// answer to it.
+func took(err error) bool {
+	return errors.Is(err, errClosed) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// acknowledged waits until the peer's host has everything that was sent. The
+// kernel tells the amount that is under way, and no event when that is none.
+func acknowledged(ctx context.Context, c net.Conn) bool {
+	const often = 2 * time.Millisecond
+	conn, ok := c.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	again := time.NewTicker(often)
+	defer again.Stop()
+	for {
+		under := 0
+		if e := raw.Control(func(fd uintptr) { under, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); e != nil || err != nil {
+			return false
+		}
+		if under == 0 {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-again.C:
+		}
+	}
+}
