@@ -16,6 +16,8 @@
 //   - AdminDown of the peer takes a session down and is no failure (RFC 5882
 //     section 3.2): [Report].Failed tells both apart, so that nobody takes a
 //     route away for it. A session that never was up hasn't failed either.
+//   - A session can be resumed by another process with [Resume]. Until its peer
+//     has said that it is up, its end is no failure either.
 //   - A session that goes away says AdminDown and waits until its peer has
 //     understood, for the peer's detection time at most.
 //   - A change is told to the peer at once, ahead of the next packet (section

@@ -10,12 +10,14 @@
 //     interface enslaved to a VRF as on any other.
 //   - [Engine.Set] takes the whole state. What stays the same is not disturbed;
 //     parameters change without a loss; what is gone is shut with AdminDown.
-//   - The end of Run says AdminDown to every peer and waits for them to have
-//     understood, for their detection time and two seconds at the most. A planned
-//     restart of this process is thus no failure to anyone (RFC 5882 section 3.2):
-//     no route is withdrawn, only the watch is interrupted. A process that is
-//     killed looks like a dead path until it is back; there is no way around
-//     that.
+//   - With [Options].State a new process goes on with the sessions of the one
+//     before, be that one's end planned or not. When it is there within the
+//     detection time the peers notice nothing; when it comes later its sessions
+//     fall, and that is not reported as a failure, for it says nothing about the path.
+//     Without a state the end of Run says AdminDown to every peer and waits for
+//     them to have understood, for their detection time and two seconds at the
+//     most. For a restart that is second best: to RFC 5882 section 3.2 AdminDown
+//     is no failure, but BIRD 2.0.12 ends the BGP session for it.
 //   - An interface that is missing, goes away or comes back under the same name
 //     costs its own sessions only; they are tried again every second, and the
 //     [bfd.Status] says why in words.
@@ -45,7 +47,8 @@
 //
 // # Goroutines
 //
-// Run is one goroutine, the loop. All other methods may be called from any.
+// Run is one goroutine, the loop, and a second one that writes the state. All
+// other methods may be called from any.
 //
 // # How it fails
 //
@@ -56,6 +59,6 @@
 //
 // In network namespaces: against itself, BIRD 2 and FRR's bfdd, both families,
 // with changes at run time, shuts on either side, asymmetric intervals, cut links
-// and stopped peers; with forged packets of every kind; with interfaces that go
+// and stopped peers; under BIRD's BGP, which must survive a restart; with forged packets of every kind; with interfaces that go
 // and come back. That packets allocate nothing is measured on real sockets.
 package udp

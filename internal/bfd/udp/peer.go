@@ -38,7 +38,7 @@ func (p *peer) say(log *slog.Logger, r bfd.Report) {
 	switch {
 	case r.State == bfd.Up:
 		log.Info("session is up", "session", p.spec.Name, "interface", p.spec.Interface, "remote", p.spec.Remote,
-			"interval", r.TransmitInterval, "detection", r.DetectionTime)
+			"interval", r.TransmitInterval.String(), "detection", r.DetectionTime.String())
 	case p.state == bfd.Up:
 		log.Warn("session is down", "session", p.spec.Name, "interface", p.spec.Interface, "remote", p.spec.Remote,
 			"failed", r.Failed, "reason", r.Reason())
