@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,8 +14,9 @@ import (
 // bird runs BIRD 2 as a route reflector with routes of its own.
 type bird struct {
 	*router
-	stop func()
-	text string // of its configuration
+	stop    func()
+	process *os.Process
+	text    string // of its configuration
 }
 
 // birdConfig has two origins for the anycast prefixes, so that there is
@@ -55,7 +57,7 @@ func (b *bird) configure(protocol string) {
 
 func (b *bird) start(flags ...string) {
 	b.t.Helper()
-	b.stop = b.daemon(append([]string{"bird", "-f", "-c", b.dir + "/bird.conf", "-s", b.dir + "/ctl"}, flags...)...)
+	b.process, b.stop = b.router.process(append([]string{"bird", "-f", "-c", b.dir + "/bird.conf", "-s", b.dir + "/ctl"}, flags...)...)
 	eventually(b.t, "BIRD's socket", func() bool { return strings.Contains(b.ctl("show status"), "Daemon is up") },
 		func() string { return b.ctl("show status") })
 }

@@ -56,7 +56,9 @@ type Config struct {
 	// End-of-RIB of all peers of a VRF before it writes any route of that VRF
 	// (RFC 4724 section 4.1). Until then the routes of the previous run serve,
 	// which have the next hops of all planes, and not just of the first one
-	// that was heard of.
+	// that was heard of. It is also how long paths that are kept for a peer
+	// outlive its End-of-RIB if it began from nothing: its other clients may
+	// not be back yet.
 	Deferral time.Duration
 	// SyncDeadline is how long Synced waits for the peers.
 	SyncDeadline time.Duration

@@ -202,7 +202,7 @@ func (p *peer) quiet(neg *negotiated) {
 // endOfRIB ends what the previous connection left, and notes that the peer has
 // told everything.
 func (p *peer) endOfRIB(f bgp.Family, neg *negotiated) {
-	p.forget(f)
+	p.toldAll(f)
 	p.ended[f] = true
 	for _, f := range bgp.Families {
 		if neg.families[f] && !p.ended[f] {

@@ -12,7 +12,11 @@ import (
 // frr runs FRR's bgpd, and its zebra for the next hops, as a route reflector.
 // It has three neighbours in our namespace, so that hypervisors can hear of
 // each other through it.
-type frr struct{ *router }
+type frr struct {
+	*router
+	common []string // arguments
+	stop   func()   // bgpd
+}
 
 const frrDaemons = "/usr/lib/frr/"
 
@@ -50,7 +54,7 @@ route-map here permit 10
 !
 `
 
-func startFRR(t *testing.T, r *router) *frr {
+func startFRR(t *testing.T, r *router, lines ...string) *frr {
 	t.Helper()
 	if _, err := os.Stat(frrDaemons + "bgpd"); err != nil {
 		if os.Getenv("CI") == "true" {
@@ -59,19 +63,25 @@ func startFRR(t *testing.T, r *router) *frr {
 		t.Skip(err)
 	}
 	f := &frr{router: r}
-	text := strings.NewReplacer("V4", strings.TrimSuffix(r.v4(1), ".1"), "V6", strings.TrimSuffix(r.v6(1), "::1")).Replace(frrConfig)
+	text := strings.NewReplacer("V4", strings.TrimSuffix(r.v4(1), ".1"), "V6", strings.TrimSuffix(r.v6(1), "::1"),
+		" timers", strings.Join(append(lines, " timers"), "\n")).Replace(frrConfig)
 	writeFile(t, r.dir+"/bgpd.conf", text)
 	writeFile(t, r.dir+"/zebra.conf", "")
 	writeFile(t, r.dir+"/vtysh.conf", "")
 	if err := os.Chmod(r.dir, 0o777); err != nil { // FRR's daemons drop root
 		t.Fatal(err)
 	}
-	common := []string{"-P", "0", "-z", r.dir + "/zserv", "--vty_socket", r.dir}
-	r.daemon(append([]string{frrDaemons + "zebra", "-f", r.dir + "/zebra.conf", "-i", r.dir + "/zebra.pid"}, common...)...)
+	f.common = []string{"-P", "0", "-z", r.dir + "/zserv", "--vty_socket", r.dir}
+	r.daemon(append([]string{frrDaemons + "zebra", "-f", r.dir + "/zebra.conf", "-i", r.dir + "/zebra.pid"}, f.common...)...)
 	eventually(t, "zebra's socket", func() bool { _, err := os.Stat(r.dir + "/zserv"); return err == nil }, func() string { return "" })
-	r.daemon(append([]string{frrDaemons + "bgpd", "-f", r.dir + "/bgpd.conf", "-i", r.dir + "/bgpd.pid"}, common...)...)
-	eventually(t, "bgpd", func() bool { return strings.Contains(f.sh("show bgp summary"), "10.0.0.3") }, func() string { return f.sh("show bgp summary") })
+	f.start()
 	return f
+}
+
+func (f *frr) start() {
+	f.t.Helper()
+	f.stop = f.daemon(append([]string{frrDaemons + "bgpd", "-f", f.dir + "/bgpd.conf", "-i", f.dir + "/bgpd.pid"}, f.common...)...)
+	eventually(f.t, "bgpd", func() bool { return strings.Contains(f.sh("show bgp summary"), "10.0.0.3") }, func() string { return f.sh("show bgp summary") })
 }
 
 func (f *frr) sh(command string) string {

@@ -246,9 +246,17 @@ func (r *router) in(args ...string) string {
 // daemon starts a program in the router's namespace, until stop or the end.
 func (r *router) daemon(args ...string) (stop func()) {
 	r.t.Helper()
+	_, stop = r.process(args...)
+	return stop
+}
+
+// process is daemon for who wants to send it signals.
+func (r *router) process(args ...string) (p *os.Process, stop func()) {
+	r.t.Helper()
 	cmd := exec.Command("nsenter", append([]string{"-t", r.pid, "-n"}, args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return mustStart(r.t, cmd)
+	stop = mustStart(r.t, cmd)
+	return cmd.Process, stop
 }
 
 func mustStart(t *testing.T, cmd *exec.Cmd) (stop func()) {

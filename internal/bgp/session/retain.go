@@ -13,6 +13,7 @@ import (
 type retention struct {
 	phase phase
 	back  bool      // the session is back: they wait to be told again
+	lost  bool      // and the peer began from nothing
 	due   time.Time // when the phase ends
 	final time.Time // when they go if the peer doesn't come back
 }
@@ -185,7 +186,8 @@ func (p *peer) revive(neg *negotiated) {
 			p.sweep(f) // nobody would tell when they are stale no more
 			continue
 		}
-		if !neg.restart.forwarding[f] && !neg.longLived.forwarding[f] {
+		r.lost = !neg.restart.forwarding[f] && !neg.longLived.forwarding[f]
+		if r.lost {
 			address := p.cfg.Address.WithZone("")
 			p.rib.walk(func(r *bgp.RIB) *bgp.Walk { return r.SweepThrough(p.source, f, address) })
 		}
@@ -213,7 +215,25 @@ func (p *peer) expire() {
 	}
 }
 
-// forget takes out what is still kept of a family.
+// toldAll takes out what the peer did not tell again by its End-of-RIB. One
+// that began from nothing, and kept its End-of-RIB for nobody (RFC 4724 section
+// 4.1), may have heard of none of its other clients by then, while they come
+// back to it just like us: the deferral is for them.
+func (p *peer) toldAll(f bgp.Family) {
+	p.keeping.Lock()
+	defer p.keeping.Unlock()
+	r := p.kept[f]
+	if r.phase == none || !r.lost {
+		p.sweep(f)
+		return
+	}
+	if at := time.Now().Add(p.s.cfg.Deferral); at.Before(r.due) {
+		r.due = at
+		p.set(f, r)
+	}
+}
+
+// forget takes out what is kept of a family.
 func (p *peer) forget(f bgp.Family) {
 	p.keeping.Lock()
 	defer p.keeping.Unlock()

@@ -125,7 +125,7 @@ func awaitKept(t *testing.T, s *Speaker, peer int, state string, back bool, path
 // kept one by one, and the End-of-RIB drops the rest.
 func TestBothReflectorsGone(t *testing.T) {
 	t.Parallel()
-	a, b, fib, s := twoReflectors(t, nil)
+	a, b, fib, s := twoReflectors(t, func(c *Config) { c.Deferral = 100 * time.Millisecond })
 	gone := netip.MustParsePrefix("192.0.2.0/24")
 	for i, peer := range []*script{a, b} {
 		peer.established(gracefulFor(1, 1000, true)...)
