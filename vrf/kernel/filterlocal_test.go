@@ -41,6 +41,7 @@ func local(t *testing.T, s *stage) {
 			t.Errorf("the guest reaches %s", other)
 		}
 	}
+	s.pingGuest()
 	s.a.Run("ping", "-c1", "-W5", internet)
 	s.a.Run("ping", "-c1", "-W5", internet6)
 	s.edge.Run("ping", "-c1", "-W5", "100.64.0.1")
@@ -55,6 +56,23 @@ func local(t *testing.T, s *stage) {
 	}
 	if d := s.drops(); d.Refused == 0 || d.Spoofed > 0 {
 		t.Errorf("counted %+v, want refused ones", d)
+	}
+}
+
+// pingGuest is what an operator does at the hypervisor. To a global address an
+// IPv6 ping has to name the gateway as its source: the kernel would take the
+// uplink's, which no guest may reach.
+func (s *stage) pingGuest() {
+	s.t.Helper()
+	for _, args := range [][]string{
+		{vmA}, {"-s", "3000", vmA}, {"-I", "203.0.113.1", vmA},
+		{"-I", "fe80::1%tap0", vmA6}, {"-I", "fe80::1%tap0", "-s", "3000", vmA6},
+	} {
+		command := append([]string{"ping", "-c1", "-W5"}, args...)
+		if !s.host.VRFs[0].NoDevice {
+			command = append([]string{"ip", "vrf", "exec", s.host.VRFs[0].Name}, command...)
+		}
+		s.hv.Run(command[0], command[1:]...)
 	}
 }
 

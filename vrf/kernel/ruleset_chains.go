@@ -16,6 +16,7 @@ import (
 // or stand before a wider one that allows.
 
 const (
+	icmpEchoReply    = 0
 	icmpEchoRequest  = 8
 	icmp6EchoRequest = 128
 	icmp6EchoReply   = 129
@@ -246,7 +247,8 @@ func ipv6FragmentChain() chain {
 	)
 }
 
-// localChain is what a guest may say to the hypervisor itself. The datagram is
+// localChain is what a guest may say to the hypervisor itself, which it may ping
+// and which may ping it, from the gateway's address. The datagram is
 // whole here in IPv4; in IPv6 it is not, and what later fragments belong to is
 // decided by the first one.
 func localChain(name string, who expr.Any, refused string) chain {
@@ -258,9 +260,10 @@ func localChain(name string, who expr.Any, refused string) chain {
 		rule(v4, within(destination4, broadcast4), ports(68, 67), accept()),
 		rule(v4, gateway4(), ports(68, 67), accept()),
 		rule(v4, gateway4(), icmp4(icmpEchoRequest, icmpEchoRequest), accept()),
+		rule(v4, gateway4(), icmp4(icmpEchoReply, icmpEchoReply), accept()),
 		rule(v6, extension(unix.IPPROTO_ROUTING), jump(refused)),
 		rule(v6, fragmented(), laterFragment(), gateway6(), protocol(unix.IPPROTO_ICMPV6), accept()),
-		rule(v6, gateway6(), echo, accept()),
+		rule(v6, gateway6(), icmp6(icmp6EchoRequest, icmp6EchoReply), accept()),
 		rule(v6, fragmented(), jump(refused)),
 		rule(v6, icmp6(routerSolicit, routerSolicit), accept()),
 		rule(v6, icmp6(neighbourSolicit, neighbourAdvert), accept()),
