@@ -13,7 +13,7 @@ import (
 )
 
 // probeSeconds is how long a probe waits for an answer, in whole seconds.
-func probeSeconds() int { return int(math.Ceil(2 * TimeFactor())) }
+func probeSeconds() int { return int(math.Ceil(TimeFactor())) }
 
 // Rdisc6 solicits routers on a guest's interface with rdisc6(8), and returns the first advertisement in its words.
 func (l *Lab) Rdisc6(ctx context.Context, guest, iface string) (string, error) {

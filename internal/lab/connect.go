@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -136,9 +137,10 @@ func connect(iface string, target netip.AddrPort) (fd int, err error) {
 
 // decide waits until connections came to an end, and says which; none at the deadline or when none is left.
 func decide(polls []unix.PollFd, deadline time.Time) ([]int, error) {
+	undecided := func(p unix.PollFd) bool { return p.Fd >= 0 }
 	for {
 		left := time.Until(deadline)
-		if left <= 0 {
+		if left <= 0 || !slices.ContainsFunc(polls, undecided) {
 			return nil, nil
 		}
 		n, err := unix.Poll(polls, int(left.Milliseconds())+1)
@@ -150,7 +152,7 @@ func decide(polls []unix.PollFd, deadline time.Time) ([]int, error) {
 		}
 		var decided []int
 		for i, p := range polls {
-			if p.Fd >= 0 && p.Revents != 0 {
+			if undecided(p) && p.Revents != 0 {
 				decided = append(decided, i)
 			}
 		}
