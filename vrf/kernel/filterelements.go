@@ -115,7 +115,7 @@ func (e *element) decode(set string) (vrf.FilterElement, bool) {
 		copy(f.MAC[:], rest)
 	case vrf.SetSources, vrf.SetGateways:
 		first, ok := netip.AddrFromSlice(rest)
-		if !ok {
+		if !ok || first.Is6() != strings.HasSuffix(set, "6") {
 			return f, false
 		}
 		last := first
