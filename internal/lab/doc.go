@@ -9,7 +9,10 @@
 //
 // Every host is a namespace (hr-hv1, hr-vm1, hr-rra …), so every VRF, table, rule and route belongs to one
 // host. A plane is a namespace with one bridge a segment. A guest is a namespace whose veth ends in a
-// hypervisor under the tap's name.
+// hypervisor under the tap's name. It is a machine that is switched off until it is booted, and then has nothing but
+// what comes over the wire: its kernel listens to router advertisements, and real clients speak DHCP (udhcpc, ISC
+// dhclient, dhcpcd, systemd-networkd), each with a script or a directory of the lab's own, so that none of them touches
+// this machine's configuration.
 //
 // # Guarantees
 //
@@ -23,11 +26,12 @@
 //
 // A Lab is a description and a directory (configuration files, daemons' pid files and logs), so that one
 // process can build it and another use it. Each started daemon has one goroutine that waits for its end, and
-// outlives the process that started it. Two labs can stand at the same time with different prefixes.
+// outlives the process that started it. A Watch has one goroutine until it is stopped. Two labs can stand at the same time with different prefixes.
 //
 // # Tests
 //
-// lab_test.go builds the whole topology in plain namespaces, waits until the edge and both reflectors have
+// client_test.go has each client get an address from a DHCP server that is not ours, renew, reboot and release, and
+// probe_test.go tries what the scenarios look with; both need no hostroute. lab_test.go builds the whole topology in plain namespaces, waits until the edge and both reflectors have
 // learnt from each other over BIRD and FRR in both families, cuts a plane, moves a guest, and looks for
 // leftovers. It needs root, bird2 and frr, and no VRF.
 package lab
