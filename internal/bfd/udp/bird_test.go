@@ -85,22 +85,22 @@ func (b *bird) session(remote, state string) {
 func TestBIRD(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
-	b := startBIRD(t, w, bfd.Default())
-	specs := []bfd.Spec{spec(v4, 0, bfd.Default()), spec(v6, 0, bfd.Default()), spec(link, 0, bfd.Default())}
+	b := startBIRD(t, w, patient())
+	specs := []bfd.Spec{spec(v4, 0, patient()), spec(v6, 0, patient()), spec(link, 0, patient())}
 	a := start(t, w.a, specs...)
 	for _, where := range []string{v4, v6, link} {
-		a.paced(where, 300*ms, 900*ms)
+		a.paced(where, 300*ms, 3000*ms)
 		b.session(where+"1", "Up")
 	}
 
 	// We change, and it follows.
-	specs[0].Params = params(100*ms, 200*ms, 5)
+	specs[0].Params = params(100*ms, 200*ms, 20)
 	a.set(specs...)
-	a.paced(v4, 300*ms, 900*ms)
-	specs[0].Params = params(500*ms, 600*ms, 2)
+	a.paced(v4, 300*ms, 3000*ms)
+	specs[0].Params = params(500*ms, 600*ms, 5)
 	a.set(specs...)
-	a.paced(v4, 500*ms, 1800*ms)
-	b.expect("show bfd sessions", "1.000") // its timeout: 2 × 500 ms
+	a.paced(v4, 500*ms, 6000*ms)
+	b.expect("show bfd sessions", "2.500") // its timeout: 5 × 500 ms
 
 	// AdminDown: it goes down, and comes back.
 	specs[1].AdminDown = true
@@ -125,10 +125,10 @@ func TestBIRD(t *testing.T) {
 func TestBIRDWithOtherWishes(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
-	b := startBIRD(t, w, params(400*ms, 200*ms, 4))
-	a := start(t, w.a, spec(v4, 0, params(100*ms, 50*ms, 3)), spec(v6, 0, params(1000*ms, 600*ms, 1)))
-	a.paced(v4, 200*ms, 1600*ms)  // we send at the 200 ms it takes; it sends at its 400 ms, four times
-	a.paced(v6, 1000*ms, 2400*ms) // it slows down to our 600 ms; we send at our second, and none may be lost
+	b := startBIRD(t, w, params(400*ms, 200*ms, 10))
+	a := start(t, w.a, spec(v4, 0, params(100*ms, 50*ms, 20)), spec(v6, 0, params(1000*ms, 600*ms, 1)))
+	a.paced(v4, 200*ms, 4000*ms)  // we send at the 200 ms it takes; it sends at its 400 ms, ten times
+	a.paced(v6, 1000*ms, 6000*ms) // it slows down to our 600 ms; we send at our second, and none may be lost
 	b.session(v4+"1", "Up")
 	b.session(v6+"1", "Up")
 	before := a.get(v4)
@@ -136,7 +136,7 @@ func TestBIRDWithOtherWishes(t *testing.T) {
 		return s.Falls > 0 || s.Sent >= before.Sent+30 && s.Received >= before.Received+10
 	})
 	if s.Falls != 0 {
-		t.Error(s.Reason())
+		t.Errorf("%+v", s)
 	}
 	t.Logf("with a multiplier of 1: %d falls", a.get(v6).Falls)
 }

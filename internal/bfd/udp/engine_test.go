@@ -18,13 +18,13 @@ func TestTwoEnginesMeetInBothFamilies(t *testing.T) {
 	var sets [2][]bfd.Spec
 	for i := range sets {
 		for _, where := range []string{v4, v6, link} {
-			sets[i] = append(sets[i], spec(where, i, bfd.Default()))
+			sets[i] = append(sets[i], spec(where, i, patient()))
 		}
 	}
 	a, b := start(t, w.a, sets[0]...), start(t, w.b, sets[1]...)
 	for _, where := range []string{v4, v6, link} {
-		a.paced(where, 300*ms, 900*ms)
-		b.paced(where, 300*ms, 900*ms)
+		a.paced(where, 300*ms, 3000*ms)
+		b.paced(where, 300*ms, 3000*ms)
 	}
 	if d := a.Dropped(); d != [bfd.Drops]uint64{} {
 		t.Errorf("dropped %v", d)
@@ -47,14 +47,14 @@ func TestTwoEnginesMeetInBothFamilies(t *testing.T) {
 func TestParametersChangeAtRunTime(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
-	a, b := start(t, w.a, spec(v4, 0, bfd.Default())), start(t, w.b, spec(v4, 1, bfd.Default()))
+	a, b := start(t, w.a, spec(v4, 0, patient())), start(t, w.b, spec(v4, 1, patient()))
 	before := a.up(v4)
 	b.up(v4)
 	for _, p := range []bfd.Params{
-		params(50*ms, 50*ms, 3), params(100*ms, 400*ms, 5), params(1000*ms, 1000*ms, 2), params(300*ms, 300*ms, 3), params(300*ms, 300*ms, 1),
+		params(50*ms, 50*ms, 20), params(100*ms, 400*ms, 15), params(1000*ms, 1000*ms, 5), params(300*ms, 300*ms, 12), params(300*ms, 300*ms, 10),
 	} {
 		a.set(spec(v4, 0, p))
-		a.paced(v4, max(p.MinTx, 300*ms), 3*max(p.MinRx, 300*ms))
+		a.paced(v4, max(p.MinTx, 300*ms), 10*max(p.MinRx, 300*ms))
 		b.paced(v4, max(p.MinRx, 300*ms), time.Duration(p.Multiplier)*max(p.MinTx, 300*ms))
 	}
 	if s := a.get(v4); s.Falls != 0 || s.LocalDiscriminator != before.LocalDiscriminator || s.Serial != before.Serial {
@@ -99,13 +99,13 @@ func TestRemovalIsAdminDown(t *testing.T) {
 func TestASetOfTheSameChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
-	a, b := start(t, w.a, spec(v4, 0, bfd.Default())), start(t, w.b, spec(v4, 1, bfd.Default()))
+	a, b := start(t, w.a, spec(v4, 0, patient())), start(t, w.b, spec(v4, 1, patient()))
 	a.up(v4)
 	before := b.up(v4)
-	b.paced(v4, 300*ms, 900*ms)
+	b.paced(v4, 300*ms, 3000*ms)
 	before = b.get(v4)
 	for i := range 20 {
-		s := spec(v4, 0, bfd.Default())
+		s := spec(v4, 0, patient())
 		s.Name = fmt.Sprint("renamed", i)
 		a.set(s)
 		a.up(s.Name)

@@ -66,10 +66,10 @@ func TestForgedPacketsChangeNothing(t *testing.T) {
 
 func forgeries(t *testing.T, where string) {
 	w := newWire(t)
-	a, b := start(t, w.a, spec(where, 0, bfd.Default())), start(t, w.b, spec(where, 1, bfd.Default()))
+	a, b := start(t, w.a, spec(where, 0, patient())), start(t, w.b, spec(where, 1, patient()))
 	old := record(t, a, b, where) // of a former session
-	a.paced(where, 300*ms, 900*ms)
-	b.paced(where, 300*ms, 900*ms)
+	a.paced(where, 300*ms, 3000*ms)
+	b.paced(where, 300*ms, 3000*ms)
 	before, dropped := a.get(where), a.Dropped()
 	if where == v4 {
 		w.b.IP("addr add 192.0.2.9/24 dev port")
@@ -147,7 +147,8 @@ func forgeries(t *testing.T, where string) {
 
 	// A replay of what the peer says now is no refusal, and changes nothing either.
 	now := field(func(p *bfd.Packet) {
-		p.State, p.Diagnostic, p.ControlIndependent, p.DesiredMinTx, p.RequiredMinRx = bfd.Up, bfd.NoDiagnostic, true, 300*ms, 300*ms
+		p.State, p.Diagnostic, p.ControlIndependent = bfd.Up, bfd.NoDiagnostic, true
+		p.DesiredMinTx, p.RequiredMinRx, p.Multiplier = patient().MinTx, patient().MinRx, patient().Multiplier
 	})
 	for range 100 {
 		peer.send(255, now)
@@ -178,7 +179,7 @@ func record(t *testing.T, a, b *running, where string) []byte {
 		func() string { return fmt.Sprint(a.Status()) })
 	// It is forgotten with the answer of its peer; only then is a new session new.
 	eventually(t, "a new session", func() bool {
-		a.set(spec(where, 0, bfd.Default()))
+		a.set(spec(where, 0, patient()))
 		again := a.expect("a session", where, func(bfd.Status) bool { return true })
 		if again.Serial != s.Serial {
 			return true
@@ -193,9 +194,9 @@ func record(t *testing.T, a, b *running, where string) []byte {
 func TestAFloodDoesNotSilenceUs(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
-	a, b := start(t, w.a, spec(v4, 0, bfd.Default())), start(t, w.b, spec(v4, 1, bfd.Default()))
-	a.paced(v4, 300*ms, 900*ms)
-	b.paced(v4, 300*ms, 900*ms)
+	a, b := start(t, w.a, spec(v4, 0, patient())), start(t, w.b, spec(v4, 1, patient()))
+	a.paced(v4, 300*ms, 3000*ms)
+	b.paced(v4, 300*ms, 3000*ms)
 	before := b.get(v4)
 	f := newForger(t, w.b, "192.0.2.2", "192.0.2.1")
 	junk := make([]byte, bfd.Size)

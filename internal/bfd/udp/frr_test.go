@@ -112,27 +112,27 @@ func (f *frr) is(where, state string) {
 func TestFRR(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
-	f := startFRR(t, w, bfd.Default())
-	specs := []bfd.Spec{spec(v4, 0, bfd.Default()), spec(v6, 0, bfd.Default())}
+	f := startFRR(t, w, patient())
+	specs := []bfd.Spec{spec(v4, 0, patient()), spec(v6, 0, patient())}
 	a := start(t, w.a, specs...)
 	for _, where := range []string{v4, v6} {
-		a.paced(where, 300*ms, 900*ms)
+		a.paced(where, 300*ms, 3000*ms)
 		f.is(where, "up")
 	}
 
 	// We change, and it follows; it changes, and we follow.
-	specs[0].Params = params(500*ms, 600*ms, 2)
+	specs[0].Params = params(500*ms, 600*ms, 5)
 	a.set(specs...)
-	a.paced(v4, 500*ms, 1800*ms)
-	f.session(v4, "500/600/2", func(s frrSession) bool { return s.RemoteTx == 500 && s.RemoteRx == 600 && s.RemoteMult == 2 })
-	f.configure(v4, "transmit-interval 1000", "receive-interval 700", "detect-multiplier 4")
-	a.paced(v4, 700*ms, 4000*ms)
-	specs[0].Params = params(50*ms, 50*ms, 3)
+	a.paced(v4, 500*ms, 6000*ms)
+	f.session(v4, "500/600/5", func(s frrSession) bool { return s.RemoteTx == 500 && s.RemoteRx == 600 && s.RemoteMult == 5 })
+	f.configure(v4, "transmit-interval 1000", "receive-interval 700", "detect-multiplier 10")
+	a.paced(v4, 700*ms, 10000*ms)
+	specs[0].Params = params(50*ms, 50*ms, 40)
 	a.set(specs...)
-	f.configure(v4, "transmit-interval 60", "receive-interval 60", "detect-multiplier 5")
-	a.paced(v4, 60*ms, 300*ms)
+	f.configure(v4, "transmit-interval 60", "receive-interval 60", "detect-multiplier 40")
+	a.paced(v4, 60*ms, 2400*ms)
 	f.configure(v4, "transmit-interval 300", "receive-interval 300")
-	a.paced(v4, 300*ms, 1500*ms)
+	a.paced(v4, 300*ms, 12000*ms)
 	for _, where := range []string{v4, v6} {
 		if s := a.get(where); s.Falls != 0 {
 			t.Errorf("a change cost %s: %s", where, s.Reason())

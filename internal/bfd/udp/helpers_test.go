@@ -225,3 +225,7 @@ func output(cmd *exec.Cmd) string {
 }
 
 var quiet = slog.New(slog.DiscardHandler)
+
+// patient are the parameters of sessions that must not fall on a busy machine,
+// where the peer gets no processor for a while.
+func patient() bfd.Params { return params(300*ms, 300*ms, 10) }
