@@ -171,7 +171,8 @@ const hints = `The lab stands. Its hosts are network namespaces; each of these c
   %[3]s lab down%[5]s
 
 Nothing is in the log before the first. The guests run, and ask again and again: once they are in the log, they have
-their addresses from their hypervisor within seconds. Configuration, state and logs are in %[1]s.
+their addresses from their hypervisor within seconds. Only DHCPv6 asks ever less often; after a long wait its address
+takes a minute. Configuration, state and logs are in %[1]s.
 `
 
 func up(cmd *cobra.Command, dir string, bare bool) error {
