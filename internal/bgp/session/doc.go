@@ -26,18 +26,18 @@
 // IPv4 and IPv6 unicast on one session over either family (RFC 4760), AS
 // numbers of four octets (RFC 6793), route refresh both ways (RFC 2918),
 // add-path towards us (RFC 7911), IPv4 through IPv6 next hops (RFC 8950),
-// graceful restart on both sides (RFC 4724) with notifications (RFC 8538),
-// shutdown messages read (RFC 9003), iBGP and eBGP. It only dials: a route
-// reflector is configured to be passive, or loses the race for the connection.
-// Not spoken: enhanced refresh (RFC 7313), extended messages (RFC 8654), TCP-AO,
-// long-lived graceful restart.
+// graceful restart on both sides (RFC 4724) with notifications (RFC 8538) and
+// for long (RFC 9494), shutdown messages read (RFC 9003), iBGP and eBGP. It only
+// dials: a route reflector is configured to be passive, or loses the race for
+// the connection. Not spoken: enhanced refresh (RFC 7313), extended messages
+// (RFC 8654), TCP-AO.
 //
 // # Goroutines
 //
-// Each session has one that dials, reads and applies, and while it is
-// established a second one that writes; each VRF has one that writes to the
-// FIB. Sessions of a VRF share its RIB under a mutex that is held for one
-// message or one batch. When a session falls its paths are walked over in
+// Each session has one that dials, reads and applies, one that ends in time
+// what is kept of a connection that fell, and while it is established a third
+// one that writes; each VRF has one that writes to the FIB. Sessions of a VRF
+// share its RIB under a mutex that is held for one message or one batch. When a session falls its paths are walked over in
 // steps, so that others wait for one step at most.
 //
 // A message is applied before the next one is read, and marking a row never
@@ -47,19 +47,46 @@
 // # How it fails
 //
 // A session that falls is dialled again after a short, jittered pause, for
-// ever; [PeerStatus] has the reason in words. Its paths are gone at once,
-// except where the peer may still be forwarding (graceful restart): then they
-// are used as long as nothing better is left, for the time that the peer asked
-// for. When the uplink lost its carrier they are gone in any case. The end of
-// Run leaves the FIB as it is.
+// ever; [PeerStatus] has the reason in words, what is kept, and until when. What
+// becomes of its paths depends on how it fell:
+//
+//	how                                      its paths
+//	connection lost                          kept over a restart, then for long
+//	NOTIFICATION, both sides do RFC 8538     the same
+//	silent for a hold time, without it       kept for long, at once
+//	dead, by PeerDown                        the same
+//	NOTIFICATION otherwise, hard reset       gone
+//	no carrier on the uplink                 gone
+//
+// "Over a restart" is for as long as the peer asked for in its graceful restart
+// capability, "for long" for what it asked for in the long-lived one, at most
+// LongLivedStaleTime; without the capability that part is left out. Kept paths
+// are used where nothing better is left: those of a restart first, and those
+// kept for long last, whatever their preference. So a plane of which BFD says
+// that it is dead carries nothing from that moment on wherever another plane has
+// a path, even one kept over a restart, and where none has it is still tried:
+// BFD on a starved host is wrong about all planes at once, and then nothing is
+// lost. The same holds when all reflectors are gone. With the peer back, each
+// path that is told again counts at once; the others go with the End-of-RIB,
+// with StaleTime, or with their own time if that is over first, which no further
+// fall starts anew.
+//
+// A peer that lost its forwarding state (no F bit) loses the paths that lead
+// through itself at once. What it reflects leads through others, and is kept to
+// its End-of-RIB and, since a reflector that began from nothing ends its RIB
+// before its other clients are back, a Deferral longer: docs/adr/0009.
+//
+// The end of Run is a restart: nothing is said, and peers keep our routes. It
+// leaves the FIB as it is. [Speaker.Leave] is the other end.
 //
 // # How it is tested
 //
 // Against BIRD 2, FRR and GoBGP in network namespaces of their own, and
 // against a scripted peer that sends what no good peer would; any bytes as a
 // stream of messages and as an OPEN (fuzzing); announcements from any set to
-// any other (property). The tests need root, and fail for lack of it where
-// CI=true. GoBGP is built from a module of its own in testdata.
+// any other (property); the times of what is kept in virtual time, and with BIRD
+// and FRR stopped, killed, and left alone for longer than a restart. The tests
+// need root, and fail for lack of it where CI=true. GoBGP is built from a module of its own in testdata.
 //
 // # Known limits
 //

@@ -116,7 +116,7 @@ func awaitKept(t *testing.T, s *Speaker, peer int, state string, back bool, path
 	t.Helper()
 	eventually(t, fmt.Sprintf("%d %s paths, back %v", paths, state, back), func() bool {
 		st := s.Peers()[peer]
-		return len(st.Kept) == 2 && st.Kept[0].State == state && st.Kept[0].Back == back && st.Kept[0].Paths == paths
+		return len(st.Kept) == 1 && st.Kept[0].State == state && st.Kept[0].Back == back && st.Kept[0].Paths == paths
 	}, func() string { return fmt.Sprintf("%+v", s.Peers()[peer]) })
 }
 

@@ -145,7 +145,7 @@ func (p *peer) status() PeerStatus {
 	st.LastError, st.LastErrorTime = p.lastErr.text, p.lastErr.when()
 	st.LastFall, st.LastFallTime = p.lastFall.text, p.lastFall.when()
 	for f, r := range p.kept {
-		if r.phase != none {
+		if r.phase != none && stale[f] > 0 {
 			st.Kept = append(st.Kept, r.status(bgp.Family(f), stale[f]))
 		}
 	}
