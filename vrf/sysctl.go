@@ -27,13 +27,15 @@ func (s Sysctl) satisfied(value string) bool {
 // globalSysctls are measured and tested one by one. conf/all/rp_filter must be
 // 0: the kernel takes the greater of it and the link's own, so a 2 there turns
 // strict taps loose. nexthop_compat_mode 0 makes replacing a next hop
-// independent of the number of routes. Sockets in a VRF are bound explicitly,
+// independent of the number of routes. A source route would lead a guest's
+// packet past the filter to an interconnect. Sockets in a VRF are bound explicitly,
 // so none of the default VRF may accept for it.
 var globalSysctls = []Sysctl{
 	{Name: "ipv4/ip_forward", Value: "1"},
 	{Name: "ipv6/conf/all/forwarding", Value: "1"},
 	{Name: "ipv4/conf/all/rp_filter", Value: "0"},
 	{Name: "ipv4/conf/default/rp_filter", Value: "0"},
+	{Name: "ipv4/conf/all/accept_source_route", Value: "0"},
 	{Name: "ipv4/conf/all/accept_redirects", Value: "0"},
 	{Name: "ipv4/conf/default/accept_redirects", Value: "0"},
 	{Name: "ipv4/conf/all/send_redirects", Value: "0"},

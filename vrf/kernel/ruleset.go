@@ -165,6 +165,11 @@ func hookChains(s vrf.FilterStatic) []chain {
 		{name: "forward", hook: unix.NF_INET_FORWARD, order: filterPriority, rules: []ruleExprs{
 			rule(iifname(), in("vrftaps"), jump("refused")),
 		}},
+		// The kernel reads hop-by-hop options before any hook, and tells the
+		// source of a bad one, whoever that is said to be.
+		{name: "output", hook: unix.NF_INET_LOCAL_OUT, order: filterPriority, rules: []ruleExprs{
+			rule(icmp6(parameterProblem, parameterProblem), drop()),
+		}},
 	}
 }
 

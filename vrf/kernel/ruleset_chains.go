@@ -18,6 +18,7 @@ import (
 const (
 	icmpEchoReply    = 0
 	icmpEchoRequest  = 8
+	parameterProblem = 4
 	icmp6EchoRequest = 128
 	icmp6EchoReply   = 129
 	mldQuery         = 130

@@ -47,6 +47,8 @@ var wraps = []wrap{
 	{name: "IP options", legal: true, reason: "RFC 791 section 3.1", shape: extended, v4: options4, parts: 3},
 	{name: "fragment", legal: true, reason: "RFC 791, RFC 8200 section 4.5", shape: split, v4: fragments4, v6: fragments6, parts: 3},
 	{name: "hop-by-hop", legal: true, reason: "RFC 8200 section 4.3", shape: extended, v6: hopByHop, parts: 3},
+	{name: "bad option", reason: "RFC 8200 section 4.2: it asks for an ICMP error", shape: strange, v6: badOption, parts: 3},
+	{name: "bad jumbo", reason: "RFC 2675 section 3: it asks for an ICMP error", shape: strange, v6: badJumbo, parts: 3},
 	{name: "dest-opts", legal: true, reason: "RFC 8200 section 4.6", shape: extended, v6: destinationOptions, parts: 3},
 	{name: "chain", legal: true, reason: "RFC 8200 section 4.1", shape: extended, v6: chain, parts: 3},
 	{name: "routing", harmless: true, reason: "no use in this network", shape: strange, v6: routing, parts: 3},
@@ -119,6 +121,16 @@ func (p packet) behind(next layers.IPProtocol, headers ...[]byte) []byte {
 
 func hopByHop(p packet) [][]byte {
 	return [][]byte{p.behind(nextHopByHop, options(p.next, nil))}
+}
+
+// badOption is an unknown option of a kind that a node answers with an error even before it routes.
+func badOption(p packet) [][]byte {
+	return [][]byte{p.behind(nextHopByHop, []byte{byte(p.next), 0, 0x9e, 4, 0, 0, 0, 0})}
+}
+
+// badJumbo claims to be a jumbogram beside a payload length.
+func badJumbo(p packet) [][]byte {
+	return [][]byte{p.behind(nextHopByHop, []byte{byte(p.next), 0, 0xc2, 4, 0, 0, 0, 64})}
 }
 
 // optionsInside is a fragment with options in what is fragmented, and the upper layer's header in the first one.
