@@ -54,7 +54,7 @@
 //	connection lost                          kept over a restart, then for long
 //	NOTIFICATION, both sides do RFC 8538     the same
 //	silent for a hold time, without it       kept for long, at once
-//	dead, by PeerDown                        the same
+//	dead, by PeerDown or by the peer's BFD   the same
 //	NOTIFICATION otherwise, hard reset       gone
 //	no carrier on the uplink                 gone
 //

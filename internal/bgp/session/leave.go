@@ -111,12 +111,12 @@ func (w *writer) depart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.departed.Store(true)
 	if err := send(w.conn, w.neg.hold, b); err != nil {
 		return err
 	}
+	w.departed.Store(true)
 	if half, ok := w.conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
+		_ = half.CloseWrite() // fails if the peer has closed already, which is what we wait for
 	}
 	return nil
 }

@@ -16,7 +16,8 @@ const (
 	codeCease = 6
 
 	ceaseShutdown  = 2
-	ceaseHardReset = 9 // RFC 8538 section 3
+	ceaseHardReset = 9  // RFC 8538 section 3
+	ceaseBFDDown   = 10 // RFC 9384
 )
 
 // notification is one that the peer sent.
@@ -76,6 +77,15 @@ func (n *notification) Error() string {
 }
 
 func (n *notification) hard() bool { return n.code == codeCease && n.subcode == ceaseHardReset }
+
+// bfdDown tells that it is the peer's BFD that failed, which FRR wraps into a
+// hard reset.
+func (n *notification) bfdDown() bool {
+	if n.hard() && len(n.data) >= 2 {
+		return n.data[0] == codeCease && n.data[1] == ceaseBFDDown
+	}
+	return n.code == codeCease && n.subcode == ceaseBFDDown
+}
 
 // fault is an error that we tell the peer about.
 type fault = bgp.MessageError

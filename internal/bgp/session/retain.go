@@ -41,9 +41,10 @@ const (
 //   - a lost connection is a restart (RFC 4724 section 4.2), and so is a
 //     NOTIFICATION of either side where both said so, but a hard reset (RFC 8538
 //     sections 3 and 4);
-//   - silence, and a path that BFD knows to be dead, are none; but the routes
-//     may be as right as they were, and who hears nothing from anybody does well
-//     not to lose them all (RFC 9494 section 1): last resort;
+//   - silence, and a path that BFD, ours or theirs (RFC 9384), knows to be dead,
+//     are none, whatever wraps them; but the routes may be as right as they
+//     were, and who hears nothing from anybody does well not to lose them all
+//     (RFC 9494 section 1): last resort;
 //   - a peer that says that it is done, or an uplink that can't carry a packet,
 //     leave nothing.
 func survives(err error, notifications bool) survival {
@@ -55,7 +56,9 @@ func survives(err error, notifications bool) survival {
 		return nothing
 	case errors.As(err, &down):
 		return lastResort
-	case errors.As(err, &theirs) && theirs.hard():
+	case errors.As(err, &theirs) && theirs.bfdDown():
+		return lastResort
+	case theirs != nil && theirs.hard():
 		return nothing
 	case theirs != nil && !notifications && theirs.code != codeHold, errors.As(err, &ours) && !notifications:
 		return nothing
