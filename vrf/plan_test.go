@@ -108,6 +108,13 @@ func disturb(r *rapid.T, k *fake.Kernel, exists map[string]bool) {
 	}
 }
 
+// inGroup tells a tap, or one that was, from other links. Where somebody takes a
+// tap out of its group in the moment in which it is released, nothing marks its
+// neighbours as ours any more.
+func inGroup(a vrf.Actual, link string) bool {
+	return slices.ContainsFunc(a.Links, func(l vrf.Link) bool { return l.Name == link && l.Group == vrf.TapGroup })
+}
+
 // state is what of ours must depend on the desired host and the existing
 // links alone. A tap that was released stays in its group, and down.
 func state(t *rapid.T, k *fake.Kernel, h vrf.Host) []string {
@@ -125,7 +132,9 @@ func state(t *rapid.T, k *fake.Kernel, h vrf.Host) []string {
 		}
 	}
 	for _, n := range a.Neighbours {
-		list = append(list, fmt.Sprint("neighbour ", n))
+		if wanted(h, n.Link) || inGroup(a, n.Link) {
+			list = append(list, fmt.Sprint("neighbour ", n))
+		}
 	}
 	for _, l := range a.Links {
 		if wanted(h, l.Name) {
