@@ -28,30 +28,37 @@ func TestFlappingSessionsEndRight(t *testing.T) {
 		c.Peers = append(cfg.Peers, c.Peers...)
 		cfg = c
 	}
+	cfg.LongLivedStaleTime = DefaultLongLivedStaleTime
 	fib := newMemoryFIB()
 	s := start(t, cfg, fib)
 	stop := pester(s)
 	random := rand.New(rand.NewPCG(1, 2))
-	graceful := packet.NewCapGracefulRestart(false, true, 60, []*packet.CapGracefulRestartTuple{packet.NewCapGracefulRestartTuple(packet.RF_IPv4_UC, true)})
+	graceful := []packet.ParameterCapabilityInterface{
+		packet.NewCapGracefulRestart(false, true, 60, []*packet.CapGracefulRestartTuple{packet.NewCapGracefulRestartTuple(packet.RF_IPv4_UC, true)}),
+		packet.NewCapLongLivedGracefulRestart([]*packet.CapLongLivedGracefulRestartTuple{
+			packet.NewCapLongLivedGracefulRestartTuple(packet.RF_IPv4_UC, true, 3600)}),
+	}
 	for range 8 {
 		for _, peer := range scripts {
-			peer.established(graceful)
+			peer.established(graceful...)
 			for range 20 {
 				peer.send(route(fmt.Sprintf("10.0.0.%d/32", random.IntN(64))))
 			}
-			switch random.IntN(4) {
+			switch random.IntN(6) {
 			case 0:
 				peer.message(255) // ends with a NOTIFICATION
 			case 1:
 				peer.send(packet.NewBGPNotificationMessage(6, 9, nil), packet.NewEndOfRib(packet.RF_IPv4_UC))
 			case 2:
 				peer.send(packet.NewEndOfRib(packet.RF_IPv4_UC))
+			case 3:
+				peer.send(packet.NewBGPNotificationMessage(6, ceaseBFDDown, nil))
 			}
 			peer.conn.Close()
 		}
 	}
 	for i, peer := range scripts {
-		peer.established(graceful)
+		peer.established(graceful...)
 		for host := range 10 {
 			peer.send(route(fmt.Sprintf("10.0.0.%d/32", 10*i+host)))
 		}

@@ -361,8 +361,12 @@ func TestAnnouncementsArePackedAndSentOnce(t *testing.T) {
 		_, v4, v6, ends := count()
 		return v4 == 3000 && v6 == 3000 && ends == 2
 	}, func() string { return fmt.Sprint(count()) })
-	if updates, _, _, _ := count(); updates > 18 {
+	updates, _, _, _ := count()
+	if updates > 18 {
 		t.Errorf("%d messages for 6000 prefixes", updates)
+	}
+	if st := s.Peers()[0]; st.UpdatesOut != uint64(updates) || st.MessagesOut < uint64(updates)+2 {
+		t.Errorf("%d updates were sent, %d counted, of %d messages", updates, st.UpdatesOut, st.MessagesOut)
 	}
 	s.Announce(set[2:])
 	withdrawn := func(m *packet.BGPMessage) bool {
