@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -29,16 +30,20 @@ type services struct {
 	ndproxy *ndproxy.Server
 	dhcpv6  *dhcpv6.Server
 	log     *slog.Logger
+
+	mu    sync.Mutex
+	ports map[fleet.Port]bool // of the guests that live here or are expected
 }
 
 func newServices(log *slog.Logger) *services {
-	return &services{
+	s := &services{
 		dhcpv4:  server.New(server.Options{Log: log.With("task", "dhcpv4")}),
-		ra:      ra.New(ra.Options{Log: log.With("task", "ra")}),
 		ndproxy: ndproxy.New(ndproxy.Options{Log: log.With("task", "ndproxy")}),
 		dhcpv6:  dhcpv6.New(dhcpv6.Options{Log: log.With("task", "dhcpv6")}),
 		log:     log,
 	}
+	s.ra = ra.New(ra.Options{Log: log.With("task", "ra"), Stays: s.stays})
+	return s
 }
 
 // Run serves until the context ends. A guest is never told that its router
@@ -58,12 +63,35 @@ func (s *services) Set(host projector.Host, present map[string]bool) {
 		s.log.Warn("looking up taps; what is served stays", "err", err)
 		return
 	}
+	s.note(host, ports)
 	four := onPorts(host.DHCP, ports, func(d dhcp.Service) string { return d.Tap })
 	six := onPorts(host.IPv6, ports, func(i ipv6.Service) string { return i.Tap })
 	s.dhcpv4.Set(four)
 	s.ra.Set(maps.Clone(six))
 	s.ndproxy.Set(maps.Clone(six))
 	s.dhcpv6.Set(six)
+}
+
+// note keeps which taps have a guest, served or not.
+func (s *services) note(host projector.Host, ports map[string]fleet.Port) {
+	here := map[fleet.Port]bool{}
+	for _, tap := range host.Taps {
+		if port, ok := ports[tap.Name]; ok {
+			here[port] = true
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ports = here
+}
+
+// stays tells whether a tap that lost a service has its guest still. One that
+// has moved, or was deleted, is told nothing more: what a guest hears while it
+// moves it believes at its new home.
+func (s *services) stays(tap fleet.Port) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ports[tap]
 }
 
 // status is what happened on each tap, by its name.

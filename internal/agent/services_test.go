@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"log/slog"
 	"maps"
 	"net/netip"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/hostroute/hostroute/internal/dhcp/server"
 	"github.com/hostroute/hostroute/internal/fleet"
 	"github.com/hostroute/hostroute/ipv6/ra"
+	"github.com/hostroute/hostroute/projector"
 	"github.com/hostroute/hostroute/vrf"
 )
 
@@ -30,6 +32,37 @@ func TestAGuestIsServedFromTheRoundThatMadeItsTap(t *testing.T) {
 	b.wants(t, "announce ", "delete 203.0.113.10/32", "delete 203.0.113.11/32")
 	if len(b.served.host.DHCP) != 0 || b.served.present["tap1"] {
 		t.Error("a deleted guest is served on")
+	}
+}
+
+// TestOnlyGuestsThatStayAreToldOfAnEnd: what a guest hears before it moves it
+// believes at its new home.
+func TestOnlyGuestsThatStayAreToldOfAnEnd(t *testing.T) {
+	four := events.Subnet{Prefix: events.PrefixFrom(netip.MustParsePrefix("203.0.113.0/24"))}
+	six := events.Subnet{Prefix: events.PrefixFrom(netip.MustParsePrefix("2001:db8:1::/56")), Allocation: 64}
+	tap := fleet.Port{Name: "tap1", Index: 7}
+	for _, test := range []struct {
+		what  string
+		event events.Data
+	}{
+		{"it has moved", &events.VMMigrated{VM: "a", To: "hv2"}},
+		{"it was deleted", &events.VMDeleted{VM: "a"}},
+	} {
+		p := &projection{state: projector.New()}
+		p.publish(t, &events.HypervisorRegistered{Hypervisor: "hv1"})
+		p.publish(t, &events.HypervisorRegistered{Hypervisor: "hv2"})
+		p.publish(t, &events.NetworkDefined{Network: "web", VRF: "public", Subnets: []events.Subnet{four, six}})
+		p.publish(t, &events.VMCreated{VM: "a", Hypervisor: "hv1", Interfaces: []events.Interface{{Tap: "tap1", MAC: events.MAC{Octets: [6]byte{2}}, Network: "web"}}})
+		s := newServices(slog.New(slog.DiscardHandler))
+		ports := map[string]fleet.Port{"tap1": tap}
+		if s.note(projector.Desired(p.state, "hv1"), ports); !s.stays(tap) {
+			t.Error("a guest that lives here is taken for one that has left")
+		}
+		p.publish(t, test.event)
+		host := projector.Desired(p.state, "hv1")
+		if s.note(host, ports); len(host.IPv6) > 0 || s.stays(tap) {
+			t.Errorf("%s: served with %+v, and it is taken to stay", test.what, host.IPv6)
+		}
 	}
 }
 

@@ -9,8 +9,9 @@
 //
 // A tap is two goroutines: one reads, 10 packets a second and 20 at once, and
 // answers; one sends what is due. A tap that is dropped says that it is no router any
-// more; when only the process ends the guest hears nothing and keeps its routes,
-// since the next process serves it on. The counters live as long as the tap is
+// more, if its guest stays; one that moves would take that along. When only the
+// process ends the guest hears nothing and keeps its routes, since the next
+// process serves it on. The counters live as long as the tap is
 // desired.
 //
 // What doesn't go: an MTU or a hop limit once told can't be taken back by an

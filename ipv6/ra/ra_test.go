@@ -158,6 +158,32 @@ func TestGoodbyeIsForThoseWhoAreLeft(t *testing.T) {
 	}
 }
 
+// TestAGuestThatLeavesHearsNoGoodbye: it would be without a default route where
+// it arrives. The goodbye would come before the next process is heard.
+func TestAGuestThatLeavesHearsNoGoodbye(t *testing.T) {
+	t.Parallel()
+	hv := newHypervisor(t)
+	guest := newGuest(t, hv, "tap1")
+	guest.IP("link set eth0 addrgenmode none up")
+	heard := listenAt(t, guest)
+	services := map[fleet.Port]ipv6.Service{port(t, hv, "tap1"): slaac("2001:db8:1::/64")}
+	first, stop := runWith(t, Options{Log: quiet, In: hv.Do, Stays: func(fleet.Port) bool { return false }})
+	first.Set(services)
+	eventually(t, "the first advertisement", func() bool { return len(heard.all()) > 0 })
+	first.Set(nil)
+	eventually(t, "the tap dropped", func() bool { return len(first.Status()) == 0 })
+	stop()
+	before := len(heard.all())
+	second, _ := run(t, hv)
+	second.Set(services)
+	eventually(t, "the first advertisement of the next process", func() bool { return len(heard.all()) > before })
+	for _, ra := range heard.all() {
+		if ra.RouterLifetime == 0 {
+			t.Error("a guest that leaves was told that it has no router")
+		}
+	}
+}
+
 // TestTapsHaveNothingToDoWithEachOther also floods one of them.
 func TestTapsHaveNothingToDoWithEachOther(t *testing.T) {
 	t.Parallel()

@@ -20,6 +20,11 @@ type Options struct {
 	Log *slog.Logger
 	// In runs the opening of sockets, such as in another network namespace; nil: it is just called.
 	In func(func() error) error
+	// Stays tells whether the guest of a tap that isn't served any more is there
+	// still, and so is to hear that it has no router now; nil: it always is. A
+	// guest that moves must not: it would take that along, and be without a
+	// default route at its new home until the next advertisement there.
+	Stays func(fleet.Port) bool
 }
 
 // Server advertises the router on all taps.
@@ -47,8 +52,12 @@ func New(o Options) *Server {
 	if in == nil {
 		in = func(f func() error) error { return f() }
 	}
+	stays := o.Stays
+	if stays == nil {
+		stays = func(fleet.Port) bool { return true }
+	}
 	build := func(port fleet.Port, s ipv6.Service) *tap {
-		return &tap{port: port, in: in, log: o.Log.With("tap", port.Name), wake: make(chan struct{}, 1), router: s.Router}
+		return &tap{port: port, in: in, stays: stays, log: o.Log.With("tap", port.Name), wake: make(chan struct{}, 1), router: s.Router}
 	}
 	return &Server{fleet.New(build, o.Log)}
 }

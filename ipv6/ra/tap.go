@@ -28,6 +28,8 @@ type tap struct {
 	in   func(func() error) error
 	log  *slog.Logger
 
+	stays func(fleet.Port) bool
+
 	received receive.Stats
 	wake     chan struct{} // capacity 1: what is due has changed
 
@@ -77,7 +79,7 @@ func (t *tap) Run(ctx context.Context) error {
 	err := receive.Serve(serving, conn, rate, &t.received, t.log, func(packet []byte, from sender) { t.answer(conn, packet, from) })
 	stop()
 	<-sent
-	if final := t.end(); errors.Is(context.Cause(ctx), fleet.ErrDropped) {
+	if final := t.end(); errors.Is(context.Cause(ctx), fleet.ErrDropped) && t.stays(t.port) {
 		// The device may have gone before; then there is nobody to tell.
 		if err := conn.send(final, allNodes); err != nil {
 			t.log.Debug("the last router advertisement could not be sent", "err", err)

@@ -79,7 +79,11 @@ func port(t *testing.T, n *testenv.Netns, name string) fleet.Port {
 
 // run serves in a namespace until stop or the end of the test.
 func run(t *testing.T, hv *testenv.Netns) (s *Server, stop func()) {
-	s = New(Options{Log: quiet, In: hv.Do})
+	return runWith(t, Options{Log: quiet, In: hv.Do})
+}
+
+func runWith(t *testing.T, o Options) (s *Server, stop func()) {
+	s = New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
