@@ -35,7 +35,9 @@ type hold struct {
 	example            string // one of the guests
 }
 
-// admit gives the state to serve: the log's, or that with what it lost.
+// admit gives the state to serve: the log's, or that with what it lost. What
+// made too much to lose at once stays too much while it gets less, or while
+// others get more: it is held until the log accounts for the last of it.
 func (g *massGuard) admit(now *projector.State) *projector.State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -43,7 +45,8 @@ func (g *massGuard) admit(now *projector.State) *projector.State {
 	if g.accepted != nil && !g.allow {
 		held = g.missing(now)
 	}
-	if held.routes <= massRoutes || held.routes*100 <= held.of*massPercent {
+	few := held.routes <= massRoutes || held.routes*100 <= held.of*massPercent
+	if held.routes == 0 || few && g.held.routes == 0 {
 		g.held, g.accepted = hold{}, now
 		return now
 	}

@@ -17,11 +17,15 @@ func crowd(t *testing.T, guests int) *projection {
 	p.publish(t, &events.HypervisorRegistered{Hypervisor: "hv2"})
 	p.publish(t, &events.NetworkDefined{Network: "web", VRF: "public", Subnets: []events.Subnet{{Prefix: events.PrefixFrom(netip.MustParsePrefix("203.0.113.0/24"))}}})
 	for i := range guests {
-		p.publish(t, &events.VMCreated{VM: vmName(i), Hypervisor: "hv1", Interfaces: []events.Interface{
-			{Tap: fmt.Sprintf("tap%d", i), MAC: events.MAC{Octets: [6]byte{2, 0, 0, 0, 0, byte(i + 1)}}, Network: "web"}}})
-		p.publish(t, &events.IPAssigned{VM: vmName(i), Prefix: events.PrefixFrom(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i + 1)}), 32))})
+		birth(t, p, i)
 	}
 	return p
+}
+
+func birth(t *testing.T, p *projection, i int) {
+	p.publish(t, &events.VMCreated{VM: vmName(i), Hypervisor: "hv1", Interfaces: []events.Interface{
+		{Tap: fmt.Sprintf("tap%d", i), MAC: events.MAC{Octets: [6]byte{2, 0, 0, 0, 0, byte(i + 1)}}, Network: "web"}}})
+	p.publish(t, &events.IPAssigned{VM: vmName(i), Prefix: events.PrefixFrom(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i + 1)}), 32))})
 }
 
 func vmName(i int) string { return fmt.Sprintf("vm%d", i) }
@@ -101,6 +105,44 @@ func TestOthersGoOnWhileSomethingIsHeldBack(t *testing.T) {
 	served = g.admit(p.state.Clone())
 	if n := len(served.Guests()); n != 9 || g.holding() != "" {
 		t.Errorf("after events for all of them %d guests are served, and it says %q", n, g.holding())
+	}
+}
+
+// TestWhatIsHeldBackIsHeldToItsLast: events about some say nothing of the rest,
+// neither that fewer are left nor that there are more of others.
+func TestWhatIsHeldBackIsHeldToItsLast(t *testing.T) {
+	for what, then := range map[string]func(t *testing.T, p *projection){
+		"some are deleted": func(t *testing.T, p *projection) {
+			for i := range 10 {
+				p.publish(t, &events.VMDeleted{VM: vmName(i)})
+			}
+		},
+		"others are created": func(t *testing.T, p *projection) {
+			for i := 30; i < 252; i++ {
+				birth(t, p, i)
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			p := crowd(t, 30)
+			g := massGuard{hypervisor: "hv1"}
+			g.admit(p.state.Clone())
+			g.admit(loses(p.state, 0, 25))
+			then(t, p)
+			now := p.state.Clone()
+			for i := range 25 {
+				if now.Guest(vmName(i)) != nil {
+					now.Forget(events.SubjectVM(vmName(i)))
+				}
+			}
+			g.admit(now)
+			if served := g.admit(now); served.Guest(vmName(20)) == nil || g.holding() == "" {
+				t.Errorf("what is left was given up; it says %q", g.holding())
+			}
+			if served := g.admit(p.state.Clone()); len(served.Guests()) != len(p.state.Guests()) || g.holding() != "" {
+				t.Errorf("all of it is back, and %d guests are served; it says %q", len(served.Guests()), g.holding())
+			}
+		})
 	}
 }
 
