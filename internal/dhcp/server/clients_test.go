@@ -194,6 +194,7 @@ func (c client) lifetime(t *testing.T, service dhcp.Service) {
 
 	service = moved(service)
 	g.serve(service)
+	await(t, "the server knows of the new address", func() bool { return g.status().Address == service.Address })
 	c.hurry(r)
 	await(t, "a NAK", func() bool { return g.status().Counters.Naks > 0 })
 	c.verify(t, g, dir, service)
