@@ -3,7 +3,8 @@
 // Set takes the whole desired state and may be called at any time, also before
 // Run; what is the same changes nothing. A tap whose service changed has its
 // task updated; one that is a new device of an old name has its task started
-// anew, because a socket is bound to the device and not to its name. A task that
+// anew, because a socket is bound to the device and not to its name; it waits for the old
+// one's end, and nothing else waits for it. A task that
 // ends with an error, or panics, is started again after a pause that doubles up to
 // longestPause, as long as it is desired.
 //

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 )
@@ -32,6 +34,9 @@ type Task[S any] interface {
 // any more.
 var ErrDropped = errors.New("not desired any more")
 
+// errOccupied keeps a task from running until its predecessor has ended.
+var errOccupied = errors.New("the former service of this tap has not ended yet")
+
 // How long a failed task waits before it is started again.
 const (
 	firstPause   = 100 * time.Millisecond
@@ -47,10 +52,12 @@ type Fleet[S any, T Task[S]] struct {
 	mu      sync.Mutex
 	desired map[Port]S
 	crew    map[Port]*member[S, T]
+	ending  []*member[S, T] // dropped, and perhaps running still
 }
 
 // member is a running task.
 type member[S any, T Task[S]] struct {
+	port    Port
 	task    T
 	service S
 	stop    context.CancelCauseFunc
@@ -98,24 +105,26 @@ func (f *Fleet[S, T]) Run(ctx context.Context) error {
 	}
 }
 
-// settle starts, updates and stops tasks. A device that replaces one of the
-// same name is started when the old task has ended: both would want its socket.
+// settle starts, updates and stops tasks, and waits for none of them: a task
+// that doesn't end, whatever its guest does for it, is its tap's affair alone.
 func (f *Fleet[S, T]) settle(ctx context.Context) {
 	f.mu.Lock()
-	var dropped []*member[S, T]
+	defer f.mu.Unlock()
+	f.ending = slices.DeleteFunc(f.ending, func(m *member[S, T]) bool {
+		select {
+		case <-m.done:
+			return true
+		default:
+			return false
+		}
+	})
 	for port, m := range f.crew {
 		if _, ok := f.desired[port]; !ok {
 			m.stop(ErrDropped)
 			delete(f.crew, port)
-			dropped = append(dropped, m)
+			f.ending = append(f.ending, m)
 		}
 	}
-	f.mu.Unlock()
-	for _, m := range dropped {
-		<-m.done
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	for port, service := range f.desired {
 		m, ok := f.crew[port]
 		switch {
@@ -128,11 +137,27 @@ func (f *Fleet[S, T]) settle(ctx context.Context) {
 	}
 }
 
+// start starts a task, when those have ended that had its name or its device:
+// both would want its socket. The lock is held.
 func (f *Fleet[S, T]) start(ctx context.Context, port Port, service S) *member[S, T] {
 	ctx, stop := context.WithCancelCause(ctx)
-	m := &member[S, T]{task: f.build(port, service), service: service, stop: stop, done: make(chan struct{})}
+	m := &member[S, T]{port: port, task: f.build(port, service), service: service, stop: stop, done: make(chan struct{})}
+	var before []<-chan struct{}
+	for _, old := range f.ending {
+		if old.port.Name == port.Name || old.port.Index == port.Index {
+			before = append(before, old.done)
+			m.err = errOccupied
+		}
+	}
 	go func() {
 		defer close(m.done)
+		for _, ended := range before {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ended:
+			}
+		}
 		f.keep(ctx, port, m)
 	}()
 	return m
@@ -189,10 +214,10 @@ func guarded(ctx context.Context, run func(context.Context) error) (err error) {
 
 func (f *Fleet[S, T]) wait() {
 	f.mu.Lock()
-	crew := f.crew
-	f.crew = map[Port]*member[S, T]{}
+	all := slices.AppendSeq(f.ending, maps.Values(f.crew))
+	f.crew, f.ending = map[Port]*member[S, T]{}, nil
 	f.mu.Unlock()
-	for _, m := range crew {
+	for _, m := range all {
 		<-m.done
 	}
 }

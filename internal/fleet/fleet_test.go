@@ -88,6 +88,48 @@ func TestTheWholeStateRules(t *testing.T) {
 	})
 }
 
+// TestATaskThatDoesNotEndHoldsUpNobodyElse: only what wants the same name or
+// device has to wait for it.
+func TestATaskThatDoesNotEndHoldsUpNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		f, made, stop := running(t, nil)
+		(*f).build = func(p Port, s string) *task {
+			k := &task{port: p}
+			if p.Index == 1 {
+				k.fail = func(int32) error { <-stuck; return nil }
+			}
+			k.Update(s)
+			*made = append(*made, k)
+			return k
+		}
+		f.Set(map[Port]string{{"tap1", 1}: "a"})
+		synctest.Wait()
+		f.Set(map[Port]string{{"tap2", 2}: "b", {"tap1", 7}: "a", {"renamed", 1}: "c"})
+		synctest.Wait()
+		starts := map[Port]int32{}
+		for _, k := range *made {
+			starts[k.port] = k.starts.Load()
+		}
+		if starts[Port{"tap2", 2}] != 1 {
+			t.Error("a tap waits for the task of another one")
+		}
+		if starts[Port{"tap1", 7}] != 0 || starts[Port{"renamed", 1}] != 0 {
+			t.Errorf("what replaces a task doesn't wait for its end: %v", starts)
+		}
+		f.Set(map[Port]string{{"tap1", 7}: "a"}) // before it began it ends
+		synctest.Wait()
+		close(stuck)
+		synctest.Wait()
+		for _, k := range *made {
+			if want := int32(1); k.port == (Port{"renamed", 1}) && k.starts.Load() != 0 || k.port == (Port{"tap1", 7}) && k.starts.Load() != want {
+				t.Errorf("%v was started %d times", k.port, k.starts.Load())
+			}
+		}
+		stop()
+	})
+}
+
 func TestAFailedTaskIsStartedAgainAndSaysWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("no such device")
