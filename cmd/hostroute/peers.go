@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -27,7 +28,26 @@ func (a *app) showPeers(peers []agent.Peer) error {
 				detect = d.String()
 			}
 		}
-		t.row(p.VRF, p.Plane, p.Uplink, p.Address, p.AS, p.State, a.since(p.Since), hold, path, detect, p.Received, p.Announced, p.Falls, p.LastError)
+		t.row(p.VRF, p.Plane, p.Uplink, p.Address, p.AS, p.State, a.since(p.Since), hold, path, detect, p.Received, p.Announced, p.Falls, cmp.Or(p.LastError, p.LastFall))
 	}
-	return t.flush()
+	if err := t.flush(); err != nil {
+		return err
+	}
+	return a.showKept(peers)
+}
+
+// showKept says what sessions that fell have left, and for how long.
+func (a *app) showKept(peers []agent.Peer) error {
+	for _, p := range peers {
+		for _, k := range p.Kept {
+			use := "while it restarts"
+			if k.State != "restarting" {
+				use = "where nothing better is left"
+			}
+			if _, err := fmt.Fprintf(a.stdout, "%s: %s of %s kept, used %s, until %s\n", p.Address, count(k.Paths, "path"), k.Family, use, stamp(k.Until)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -223,7 +223,7 @@ func (a *Agent) informed(name string) bool {
 func sessionConfig(cfg *config.Config, restarting bool) session.Config {
 	c := session.Config{
 		AS: cfg.BGP.AS, RouterID: cfg.BGP.RouterID, HoldTime: cfg.BGP.HoldTime,
-		ConnectRetry: cfg.BGP.ConnectRetry, RestartTime: cfg.BGP.RestartTime, Restarting: restarting,
+		ConnectRetry: cfg.BGP.ConnectRetry, RestartTime: cfg.BGP.RestartTime, LongLivedStaleTime: cfg.BGP.LongLived, Restarting: restarting,
 	}
 	for _, r := range cfg.BGP.Reflectors {
 		uplink, _ := cfg.Uplink(r.VRF, r.Plane) // there is one: the configuration was checked

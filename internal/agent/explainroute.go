@@ -281,6 +281,8 @@ func whyNot(p bgp.Path, best *bgp.Path) string {
 		return "its next hop can't be used"
 	case best == nil:
 		return "the choice is being made"
+	case p.LongLived && !best.LongLived:
+		return "it is stale for long, and only used where nothing better is left"
 	case p.Stale && !best.Stale:
 		return "it is kept from a session that fell"
 	case p.LocalPref < best.LocalPref && p.LocalPref == bgp.PreferenceDrained:

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hostroute/hostroute/internal/bfd/control"
+	"github.com/hostroute/hostroute/internal/bgp/session"
 	"github.com/hostroute/hostroute/internal/dhcp/server"
 	"github.com/hostroute/hostroute/ipv6/dhcpv6"
 	"github.com/hostroute/hostroute/ipv6/ndproxy"
@@ -140,6 +141,10 @@ type Peer struct {
 	Announced int       `json:"announced"` // prefixes
 	Falls     uint64    `json:"falls"`
 	LastError string    `json:"last_error,omitempty"`
+	// LastFall says why the session fell last that was established, and Kept
+	// what it left, by family.
+	LastFall string         `json:"last_fall,omitempty"`
+	Kept     []session.Kept `json:"kept,omitempty"`
 	// BFD is the session that watches the path; absent: none is configured, or
 	// BFD's process has not told of it yet.
 	BFD *control.Status `json:"bfd,omitempty"`

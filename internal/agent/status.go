@@ -195,7 +195,7 @@ func (a *Agent) peers() []Peer {
 			VRF: p.VRF, Plane: p.Plane, Uplink: p.Uplink, Address: p.Address.String(), AS: p.AS,
 			State: string(p.State), Since: p.Since, HoldTime: p.HoldTime.Seconds(),
 			Received: p.Received.IPv4 + p.Received.IPv6, Announced: p.Announced.IPv4 + p.Announced.IPv6,
-			Falls: p.Failures, LastError: p.LastError,
+			Falls: p.Falls, LastError: p.LastError, LastFall: p.LastFall, Kept: p.Kept,
 		})
 	}
 	return list

@@ -68,7 +68,9 @@ type BGP struct {
 	HoldTime     time.Duration `yaml:"hold_time"`
 	ConnectRetry time.Duration `yaml:"connect_retry"`
 	RestartTime  time.Duration `yaml:"restart_time"` // of graceful restart (RFC 4724)
-	Reflectors   []Reflector   `yaml:"reflectors"`
+	// LongLived is how long stale routes may be the last resort (RFC 9494).
+	LongLived  time.Duration `yaml:"long_lived_stale_time"`
+	Reflectors []Reflector   `yaml:"reflectors"`
 }
 
 // Reflector is a route reflector. The uplink of its VRF and plane has a subnet

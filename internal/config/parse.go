@@ -214,7 +214,7 @@ func (c *checker) vrf(v value, cfg *Config) string {
 func (c *checker) bgp(raw *rawConfig, cfg *Config) BGP {
 	r := &raw.BGP
 	b := BGP{
-		HoldTime: c.duration(r.HoldTime), ConnectRetry: c.duration(r.ConnectRetry), RestartTime: c.duration(r.RestartTime),
+		HoldTime: c.duration(r.HoldTime), ConnectRetry: c.duration(r.ConnectRetry), RestartTime: c.duration(r.RestartTime), LongLived: c.duration(r.LongLived),
 		Reflectors: []Reflector{},
 	}
 	needed := len(r.Reflectors) > 0

@@ -60,7 +60,7 @@ func TestParseFull(t *testing.T) {
 		},
 		BGP: BGP{
 			AS: 65000, RouterID: netip.MustParseAddr("198.51.100.11"),
-			HoldTime: 30 * time.Second, ConnectRetry: time.Second, RestartTime: time.Minute,
+			HoldTime: 30 * time.Second, ConnectRetry: time.Second, RestartTime: time.Minute, LongLived: 24 * time.Hour,
 			Reflectors: []Reflector{
 				{VRF: "public", Plane: "a", Address: netip.MustParseAddr("100.64.0.1"), Port: 1179, AS: 65001, Password: "secret"},
 				{VRF: "public", Plane: "b", Address: netip.MustParseAddr("100.64.1.1"), Port: 179, AS: 65000, TTLSecurity: true, BFD: true},
@@ -84,7 +84,7 @@ func TestParseDefaults(t *testing.T) {
 		VRFs:    []VRF{{"public", 90}, {"private", 20}},
 		Uplinks: []Uplink{},
 		Guests:  Guests{Taps: []string{"tap*", "vnet*"}, Interconnects: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}},
-		BGP:     BGP{HoldTime: 9 * time.Second, ConnectRetry: 2 * time.Second, RestartTime: 2 * time.Minute, Reflectors: []Reflector{}},
+		BGP:     BGP{HoldTime: 9 * time.Second, ConnectRetry: 2 * time.Second, RestartTime: 2 * time.Minute, LongLived: 24 * time.Hour, Reflectors: []Reflector{}},
 		BFD:     BFD{Socket: "/run/hostroute/bfd.sock", Interval: 300 * time.Millisecond, Multiplier: 3},
 	}
 	got, err := Parse(strings.NewReader("state: /srv/hr/\nlog:\n  embedded:\n"))
@@ -136,7 +136,7 @@ func TestParseRefuses(t *testing.T) {
 		{"hold_time: 30s", "hold_time: 3.5s", `line 18: bgp.hold_time: "3.5s": must be 3s to 3600s in whole seconds`},
 		{"hold_time: 30s", "hold_time: 9", `line 18: bgp.hold_time: "9": must be 3s to 3600s in whole seconds, written with its unit like 3s`},
 		{"hold_time: 30s", "hold_time: 30s\n  hold_time: 40s", `line 19: bgp.hold_time: given twice; the first is in line 18`},
-		{"hold_time: 30s", "holdtime: 30s", `line 18: bgp.holdtime: unknown key; bgp has as, router_id, hold_time, connect_retry, restart_time, reflectors`},
+		{"hold_time: 30s", "holdtime: 30s", `line 18: bgp.holdtime: unknown key; bgp has as, router_id, hold_time, connect_retry, restart_time, long_lived_stale_time, reflectors`},
 		{"restart_time: 60s", "restart_time: 4096s", `line 20: bgp.restart_time: "4096s": must be 0s to 4095s in whole seconds`},
 		{"address: 100.64.1.1}", "address: 100.64.0.1}", `line 23: bgp.reflectors[1].address: "100.64.0.1": must be an address in a subnet of the uplink "b-public", which has 100.64.1.11/24, and not its own`},
 		{"address: 100.64.1.1}", "address: 100.64.1.11}", `line 23: bgp.reflectors[1].address: "100.64.1.11": must be an address in a subnet of the uplink "b-public", which has 100.64.1.11/24, and not its own`},

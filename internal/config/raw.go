@@ -76,6 +76,7 @@ type rawBGP struct {
 	HoldTime     value          `yaml:"hold_time" default:"9s" allowed:"3s to 3600s in whole seconds"`
 	ConnectRetry value          `yaml:"connect_retry" default:"2s" allowed:"100ms to 300s"`
 	RestartTime  value          `yaml:"restart_time" default:"120s" allowed:"0s to 4095s in whole seconds"`
+	LongLived    value          `yaml:"long_lived_stale_time" default:"24h" allowed:"0s to 4660h in whole seconds"`
 	Reflectors   []rawReflector `yaml:"reflectors"`
 }
 
