@@ -9,7 +9,7 @@
 // Stats count how often the bucket was empty.
 //
 // A panic in a handler costs the packet that made it; it is counted, and logged
-// with its stack.
+// with its stack, once a minute at most.
 //
 // Serve works in its caller's goroutine until its context ends. What unblocks a
 // read is the deadline that the connection gets when the context ends.

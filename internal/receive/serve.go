@@ -16,6 +16,8 @@ type Stats struct {
 	Packets atomic.Uint64 // handled, panics included
 	Limited atomic.Uint64 // how often reading stopped because the bucket was empty
 	Panics  atomic.Uint64
+
+	panicSaid Seldom
 }
 
 // Conn is a socket. Read returns one packet and who sent it, as far as the
@@ -59,12 +61,15 @@ func Serve[From any](ctx context.Context, conn Conn[From], rate Rate, stats *Sta
 	}
 }
 
-// Guard runs f and outlives its panic, which it counts and logs.
+// Guard runs f and outlives its panic, which it counts, and logs once a minute:
+// a packet that made one can be sent again and again.
 func Guard(stats *Stats, log *slog.Logger, f func()) {
 	defer func() {
 		if p := recover(); p != nil {
-			stats.Panics.Add(1)
-			log.Error("a packet made its handler panic; it is dropped", "panic", p, "stack", string(debug.Stack()))
+			n := stats.Panics.Add(1)
+			if stats.panicSaid.Pass(time.Now()) {
+				log.Error("a packet made its handler panic; it is dropped", "panic", p, "panics", n, "stack", string(debug.Stack()))
+			}
 		}
 	}()
 	f()

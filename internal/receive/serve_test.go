@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -103,6 +104,25 @@ func TestBucketNeverGivesMoreThanItsRate(t *testing.T) {
 		span := taken[len(taken)-1].Sub(time.Unix(0, 0)).Seconds()
 		if allowed := float64(rate.Burst) + span*float64(rate.PerSecond) + 1; float64(len(taken)) > allowed {
 			t.Fatalf("%d taken in %.3f s, allowed %.1f", len(taken), span, allowed)
+		}
+	})
+}
+
+// TestPanicsFillNoLog: a guest that has found a packet that makes a handler
+// panic sends it as often as it may.
+func TestPanicsFillNoLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines bytes.Buffer
+		log := slog.New(slog.NewJSONHandler(&lines, nil))
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+		defer cancel()
+		var stats Stats
+		conn := &flood{expired: make(chan struct{})}
+		if err := Serve(ctx, conn, Rate{PerSecond: 20, Burst: 40}, &stats, log, func([]byte, string) { panic("hello") }); err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(lines.Bytes(), []byte("\n")); n != 3 || stats.Panics.Load() < 3000 {
+			t.Errorf("%d panics in 150 s make %d lines, want 3", stats.Panics.Load(), n)
 		}
 	})
 }

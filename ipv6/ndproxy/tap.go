@@ -32,6 +32,7 @@ type tap struct {
 	guest  guest
 	status Status // its Ignored is made anew for every reader
 	said   string // the error of sending that was logged last
+	seldom receive.Seldom
 }
 
 var _ fleet.Task[guest] = (*tap)(nil)
@@ -68,7 +69,7 @@ func (t *tap) answer(conn socket, frame []byte) {
 	}
 	if err := conn.send(question.Reply(vrf.TapMAC)); err != nil {
 		t.status.Failed++
-		if t.said != err.Error() {
+		if t.said != err.Error() && t.seldom.Pass(time.Now()) {
 			t.said = err.Error()
 			t.log.Warn("a neighbour advertisement could not be sent", "err", err)
 		}

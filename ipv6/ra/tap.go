@@ -38,6 +38,7 @@ type tap struct {
 	schedule *ipv6.Schedule // nil: not running
 	status   Status
 	said     string // the error of sending that was logged last
+	seldom   receive.Seldom
 }
 
 var _ fleet.Task[ipv6.Service] = (*tap)(nil)
@@ -160,7 +161,7 @@ func (t *tap) answer(conn wire, packet []byte, from sender) {
 func (t *tap) send(conn wire, to netip.Addr, now time.Time) bool {
 	if err := conn.send(t.schedule.Advertisement(), to); err != nil {
 		t.status.Failed++
-		if t.said != err.Error() {
+		if t.said != err.Error() && t.seldom.Pass(now) { // it names whom the guest claims to be
 			t.said = err.Error()
 			t.log.Warn("a router advertisement could not be sent; trying on", "err", err)
 		}

@@ -1,8 +1,11 @@
 package ra
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"testing"
@@ -99,6 +102,26 @@ func TestSendingThatFailsIsTriedOn(t *testing.T) {
 		synctest.Wait()
 		if s := k.now(nil); len(sent.at) != 1 || sent.at[0].Sub(start) != 2*ipv6.MinDelayBetweenRAs || s.Failed != 1 || s.Panics != 1 {
 			t.Errorf("%d sent at %v, status %+v", len(sent.at), sent.at, s)
+		}
+	})
+}
+
+// TestFailuresFillNoLog: the text of an error has the address that the guest
+// asks from, and it may ask from many.
+func TestFailuresFillNoLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines bytes.Buffer
+		k := newTap(slaac("2001:db8:1::/64"))
+		k.log = slog.New(slog.NewJSONHandler(&lines, nil))
+		refused := &record{}
+		for i := range 600 {
+			source := netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 14: byte(i >> 8), 15: byte(i)})
+			refused.fail = func() error { return fmt.Errorf("sending to %s: not permitted", source) }
+			k.answer(refused, []byte{133, 0, 0, 0, 0, 0, 0, 0}, sender{source, 255})
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := bytes.Count(lines.Bytes(), []byte("\n")); n != 1 || k.status.Failed != 600 {
+			t.Errorf("%d answers that failed within a minute made %d lines", k.status.Failed, n)
 		}
 	})
 }

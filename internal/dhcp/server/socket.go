@@ -108,9 +108,16 @@ func (s *socket) Read(buf []byte) (int, packetFrom, error) {
 // SetReadDeadline is that of the connection.
 func (s *socket) SetReadDeadline(t time.Time) error { return s.udp.SetReadDeadline(t) }
 
+// writePatience is how long a tap whose queue is full may hold up an answer, and the
+// end of its service.
+const writePatience = 100 * time.Millisecond
+
 // write sends a message to the client port of an address behind the tap. The
 // source is the server's identifier, whatever other addresses the tap has.
 func (s *socket) write(packet []byte, source, to netip.Addr) error {
+	if err := s.udp.SetWriteDeadline(time.Now().Add(writePatience)); err != nil {
+		return fmt.Errorf("answering %s from %s: %w", to, source, err)
+	}
 	oob := unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: source.As4()})
 	if _, _, err := s.udp.WriteMsgUDPAddrPort(packet, oob, netip.AddrPortFrom(to, clientPort)); err != nil {
 		return fmt.Errorf("answering %s from %s: %w", to, source, err)
