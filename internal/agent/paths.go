@@ -92,6 +92,10 @@ func bfdName(vrf, plane string, address netip.Addr) string {
 	return fmt.Sprintf("%s/%s/%s", vrf, plane, address)
 }
 
+// adminDown is the state of a reflector that has been told to do no BFD, which
+// is no failure (RFC 5882, section 3.2).
+var adminDown = bfd.AdminDown.String()
+
 // changed takes a session's change. It is called by one goroutine.
 func (w *pathWatch) changed(ctx context.Context, s control.Status) {
 	w.mu.Lock()
@@ -99,7 +103,7 @@ func (w *pathWatch) changed(ctx context.Context, s control.Status) {
 	switch {
 	case s.Failed:
 		w.lost[s.Name] = true
-	case s.Up():
+	case s.Up(), s.RemoteState == adminDown: // one that is heard to do no BFD may be reached
 		delete(w.lost, s.Name)
 	}
 	now := w.lost[s.Name]

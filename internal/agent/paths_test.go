@@ -73,6 +73,9 @@ func TestALostPathIsToldToTheFIBAndThenToTheSession(t *testing.T) {
 	specs := bfdSpecs(cfg)
 	says := func(i int, state string, failed bool) {
 		s := control.Status{State: state, Failed: failed, Reason: "silence"}
+		if state == "admin-down" { // the reflector says so
+			s.State, s.RemoteState = "down", state
+		}
 		s.Name, s.Interface, s.Remote = specs[i].Name, specs[i].Interface, specs[i].Remote
 		w.changed(t.Context(), s)
 	}
@@ -89,6 +92,9 @@ func TestALostPathIsToldToTheFIBAndThenToTheSession(t *testing.T) {
 		{"it is heard again", 2, "init", true, nil},
 		{"it is up again", 2, "up", false, []string{"uplink b-public lost false"}},
 		{"it is shut on purpose", 2, "down", false, nil},
+		{"it falls again", 2, "down", true, []string{"uplink b-public lost true", "peer 100.64.2.1 over b-public down: BFD: silence"}},
+		{"BFD's process was restarted", 2, "down", false, nil},
+		{"the reflector takes BFD back", 2, "admin-down", false, []string{"uplink b-public lost false"}},
 		{"one of two on an uplink falls", 0, "down", true, []string{"uplink a-public lost false", "peer 100.64.0.1 over a-public down: BFD: silence"}},
 		{"the other falls", 1, "down", true, []string{"uplink a-public lost true", "peer 2001:db8:a::2 over a-public down: BFD: silence"}},
 		{"the first is back", 0, "up", false, []string{"uplink a-public lost false"}},
