@@ -21,7 +21,6 @@ func (a *app) networkCommand() *cobra.Command {
 type networkFlags struct {
 	subnets, gateways, dns, ntp, options, routes []string
 	dhcp, ipv6, preference                       string
-	lease, lifetime, interval                    time.Duration
 }
 
 func (a *app) networkDefine() *cobra.Command {
@@ -36,6 +35,7 @@ func (a *app) networkDefine() *cobra.Command {
 			}
 			return a.publish(ctx, d)
 		})
+	c.Long = "Define a network, or change the settings of one. What is said is all that holds from\nthen on: a setting that is left out has its default again, also where it had another\nvalue before. Guests that are there are told the new settings."
 	flags := c.Flags()
 	flags.StringVar(&d.VRF, "vrf", "", "the `VRF` of the network, for good")
 	flags.StringArrayVar(&f.subnets, "subnet", nil, "`PREFIX`, or PREFIX,allocation=N where one claim is a whole /N (repeat for more)")
@@ -45,9 +45,9 @@ func (a *app) networkDefine() *cobra.Command {
 	flags.StringArrayVar(&f.ntp, "ntp", nil, "`ADDRESS` of an NTP server (repeat for more)")
 	flags.StringVar(&d.Domain, "domain", "", "domain `NAME` of the guests")
 	flags.StringArrayVar(&d.Search, "search", nil, "search domain `NAME` (repeat for more)")
-	flags.IntVar(&d.MTU, "mtu", 0, "MTU in `BYTES` that guests are told, 576 to 65535")
+	flags.Var(bytesFlag{&d.MTU}, "mtu", "MTU in `BYTES` that guests are told, 576 to 65535")
 	flags.StringVar(&f.dhcp, "dhcp", "", "`STYLE`: classic (the subnet's mask, the default) or host (a /32 and routes)")
-	flags.DurationVar(&f.lease, "lease", 0, "`DURATION` of leases, 60s to 720h (default 1h)")
+	flags.Var(secondsFlag{&d.DHCP.Lease}, "lease", "`DURATION` of leases, 60s to 720h (default 1h)")
 	flags.StringArrayVar(&f.options, "dhcp-option", nil, "`CODE=HEX`, a further DHCPv4 option (repeat for more)")
 	flags.StringVar(&f.ipv6, "ipv6", "", "`STYLE`: slaac (a /64 for each guest, the default), shared (a subnet that all share) or dhcp (an address by DHCPv6)")
 	f.advertisements(c, &d.RA)
@@ -58,19 +58,19 @@ func (a *app) networkDefine() *cobra.Command {
 func (f *networkFlags) advertisements(c *cobra.Command, ra *events.RA) {
 	flags := c.Flags()
 	flags.StringVar(&f.preference, "ra-preference", "", "`PREFERENCE` of the gateway among IPv6 routers: low, medium (the default) or high")
-	flags.DurationVar(&f.lifetime, "ra-lifetime", 0, "`DURATION` for which guests keep it as their IPv6 default router, up to 65535s (default 30m)")
-	flags.DurationVar(&f.interval, "ra-interval", 0, "longest `DURATION` between two router advertisements, 4s to 30m (default 10m)")
-	given(c, &ra.OnLink, "ra-on-link", "guests ask for each other on the link (default: in the style shared)")
-	given(c, &ra.Autonomous, "ra-autonomous", "guests form addresses in a /64 of their own (default: in the style slaac)")
-	given(c, &ra.Managed, "ra-managed", "guests ask DHCPv6 for addresses (default: in the styles shared and dhcp, and with a single address)")
-	given(c, &ra.Other, "ra-other", "guests ask DHCPv6 for DNS and the like (default: true)")
+	flags.Var(secondsFlag{&ra.Lifetime}, "ra-lifetime", "`DURATION` for which guests keep it as their IPv6 default router, up to 65535s (default 30m); they have none where --route is given without ::/0")
+	flags.Var(secondsFlag{&ra.Interval}, "ra-interval", "longest `DURATION` between two router advertisements, 4s to 30m (default 10m)")
+	given(c, &ra.OnLink, "ra-on-link", "`true|false`: guests ask for each other on the link (default: in the style shared)")
+	given(c, &ra.Autonomous, "ra-autonomous", "`true|false`: guests form addresses in a /64 of their own (default: in the style slaac)")
+	given(c, &ra.Managed, "ra-managed", "`true|false`: guests ask DHCPv6 for addresses (default: in the styles shared and dhcp, and with a single address)")
+	given(c, &ra.Other, "ra-other", "`true|false`: guests ask DHCPv6 for DNS and the like (default: true)")
 }
 
 // answerFlag is a flag that is true, false or not given, which is a third thing.
 type answerFlag struct{ to **bool }
 
 func given(c *cobra.Command, to **bool, name, usage string) {
-	c.Flags().VarPF(answerFlag{to}, name, "", usage).NoOptDefVal = "true"
+	c.Flags().Var(answerFlag{to}, name, usage)
 }
 
 func (f answerFlag) Set(s string) error {
@@ -82,14 +82,67 @@ func (f answerFlag) Set(s string) error {
 	return nil
 }
 
-// Type is what help calls the value; pflag writes the one of a bool without it.
-func (f answerFlag) Type() string { return "bool" }
+// Type is what help would call the value; all usages name it.
+func (f answerFlag) Type() string { return "answer" }
 
 func (f answerFlag) String() string {
 	if f.to == nil || *f.to == nil {
 		return ""
 	}
 	return strconv.FormatBool(**f.to)
+}
+
+// secondsFlag is a time span, which events have in whole seconds. None stands
+// for the default there, so that 0 would say something else than it seems to.
+type secondsFlag struct{ to *int }
+
+func (f secondsFlag) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil:
+		return errors.New("write it with its unit, like 90s, 30m or 2h")
+	case d <= 0:
+		return errors.New("must be longer than 0s; left out, it is the default")
+	case d%time.Second != 0:
+		return errors.New("must be whole seconds")
+	}
+	*f.to = int(d / time.Second)
+	return nil
+}
+
+// Type is what help would call the value; all usages name it.
+func (f secondsFlag) Type() string { return "duration" }
+
+func (f secondsFlag) String() string {
+	if f.to == nil || *f.to == 0 {
+		return ""
+	}
+	return inUnits(*f.to)
+}
+
+// bytesFlag is a number of bytes; none stands for nothing said.
+type bytesFlag struct{ to *int }
+
+func (f bytesFlag) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	switch {
+	case err != nil:
+		return errors.New("must be a number of bytes, like 1500")
+	case n == 0:
+		return errors.New("must be more than 0; left out, guests are told none")
+	}
+	*f.to = n
+	return nil
+}
+
+// Type is what help would call the value; all usages name it.
+func (f bytesFlag) Type() string { return "bytes" }
+
+func (f bytesFlag) String() string {
+	if f.to == nil {
+		return ""
+	}
+	return orNothing(*f.to)
 }
 
 // fill reads what needs reading. Whether it makes sense is for events to say.
@@ -108,16 +161,6 @@ func (f *networkFlags) fill(d *events.NetworkDefined) error {
 			return fmt.Errorf("--dhcp-option %q: write it as CODE=HEX, like 252=687474703a2f2f", s)
 		}
 		d.DHCP.Options = append(d.DHCP.Options, events.DHCPOption{Code: n, Hex: value})
-	}
-	for _, d := range []struct {
-		flag  string
-		value time.Duration
-		to    *int
-	}{{"--lease", f.lease, &d.DHCP.Lease}, {"--ra-lifetime", f.lifetime, &d.RA.Lifetime}, {"--ra-interval", f.interval, &d.RA.Interval}} {
-		if d.value%time.Second != 0 {
-			return fmt.Errorf("%s %s: must be whole seconds", d.flag, d.value)
-		}
-		*d.to = int(d.value / time.Second)
 	}
 	for _, s := range f.routes {
 		d.Routes = append(d.Routes, prefix(s))
