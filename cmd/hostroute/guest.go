@@ -33,7 +33,7 @@ func (a *app) showGuest(g agent.Guest) error {
 		a.showDHCPv6(t, f.Services.DHCPv6)
 		a.showNDProxy(t, f.Services.NDProxy)
 		if d := f.Drops; d != nil {
-			t.row("  dropped", fmt.Sprintf("%d spoofed, %d refused, %d over the limit", d.Spoofed, d.Refused, d.Limited))
+			t.row("  dropped", fmt.Sprintf("%d spoofed, %d refused, %d limited", d.Spoofed, d.Refused, d.Limited))
 		}
 	}
 	return t.flush()
@@ -68,7 +68,11 @@ func (a *app) showRA(t table, s *ra.Status) {
 	if !s.LastSolicitation.IsZero() {
 		solicited = fmt.Sprintf("the guest last asked %s ago, from %s", a.since(s.LastSolicitation), s.LastSolicitor)
 	}
-	t.row("  RA", fmt.Sprintf("%d sent, the last %s ago; %s", s.Advertisements, a.since(s.LastAdvertisement), solicited))
+	sent := fmt.Sprintf("%d sent", s.Advertisements)
+	if !s.LastAdvertisement.IsZero() {
+		sent += ", the last " + a.ago(s.LastAdvertisement)
+	}
+	t.row("  RA", sent+"; "+solicited)
 	showTrouble(t, s.Limited, s.Panics, s.Failed, map[string]uint64{"invalid solicitation": s.Invalid}, s.Error)
 }
 
