@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,11 +13,16 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 const defaultSocket = "/run/hostroute/agent.sock"
+
+// patience is how long an agent may think about an answer. Millions of routes
+// take it some seconds.
+const patience = time.Minute
 
 // question makes a command that asks the agent of this host. Show words the
 // answer; without it a program reads the JSON.
@@ -57,7 +63,8 @@ func nothing([]string) (url.Values, error) { return nil, nil }
 // ask puts a question to the agent over its unix socket.
 func ask(ctx context.Context, socket, path string, query url.Values) ([]byte, error) {
 	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
+		DisableKeepAlives:     true,
+		ResponseHeaderTimeout: patience,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
@@ -68,7 +75,7 @@ func ask(ctx context.Context, socket, path string, query url.Values) ([]byte, er
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("asking the agent at %s: %w", socket, unreachable(err))
+		return nil, fmt.Errorf("asking the agent at %s: %w", socket, cmp.Or(ctx.Err(), unreachable(err)))
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
@@ -83,7 +90,14 @@ func ask(ctx context.Context, socket, path string, query url.Values) ([]byte, er
 
 // unreachable says what can be done about a socket that nobody answers on.
 func unreachable(err error) error {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err // how the question was put is nobody's business
+	}
+	var waited net.Error
 	switch {
+	case errors.As(err, &waited) && waited.Timeout():
+		return fmt.Errorf("no answer within %s; the agent hangs, so look into its messages and restart it", patience)
 	case errors.Is(err, os.ErrNotExist):
 		return errors.New("there is no such socket; start the agent, or name its socket with --socket")
 	case errors.Is(err, syscall.ECONNREFUSED):
