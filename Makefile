@@ -23,12 +23,14 @@ setup:
 	@scripts/setup
 	@$(MAKE) --no-print-directory build
 
-# First everything that this kernel can run, then in one boot of the VM the tests that need VRF, which the
-# first run has written down. Where the kernel has VRF they all run here, and may not be skipped.
+# First everything that this kernel can run, and a short fuzz of what guests can send to; then in one boot of
+# the VM the tests that need VRF, which the first run has written down. Where the kernel has VRF they all run
+# here, and may not be skipped.
 test: setup
 	@rm -f $(DEFERRED)
 	@if scripts/have-vrf; then export HOSTROUTE_REQUIRE_VRF=1; fi; \
 	  HOSTROUTE_DEFERRED_TESTS=$(DEFERRED) go test -count=1 ./...
+	@scripts/fuzz 3s internal/dhcp ipv6
 	@bin/hostroute lab vm test --deferred $(DEFERRED) -- bin/hostroute lab run first-light disguise
 
 demo: setup
