@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -20,7 +21,24 @@ type agentConfig struct {
 	Uplinks           []Uplink
 	AS                uint32
 	RouterID          netip.Addr
+	BFDSocket         string
+	BFD               BFD
 }
+
+// BFD is how the lab watches its paths: as hostroute does by itself, but that machines which are slower than such
+// intervals are meant for miss more packets before they call a path lost.
+type BFD struct {
+	Interval   time.Duration
+	Multiplier int
+}
+
+// PathBFD is that of all paths of a lab on this machine.
+func PathBFD() BFD {
+	return BFD{Interval: 300 * time.Millisecond, Multiplier: max(3, int(math.Ceil(2*TimeFactor())))}
+}
+
+// Detection is after how long a silent path is lost.
+func (b BFD) Detection() time.Duration { return time.Duration(b.Multiplier) * b.Interval }
 
 // writeAgentConfigs writes one file a hypervisor and one for the log service.
 func (l *Lab) writeAgentConfigs() error {
@@ -31,6 +49,7 @@ func (l *Lab) writeAgentConfigs() error {
 		c := agentConfig{
 			Name: h.Name, Dir: l.path(h.Name), LogURL: l.LogURL(),
 			VRFs: l.Topology.VRFs, Uplinks: l.Topology.Uplinks(h), AS: l.Topology.AS, RouterID: h.Management,
+			BFDSocket: l.BFDSocket(h.Name), BFD: PathBFD(),
 		}
 		if err := l.render("agent.yaml.tmpl", h.Name+".yaml", c); err != nil {
 			return err
@@ -44,6 +63,11 @@ func (l *Lab) AgentConfig(hypervisor string) string { return l.path(hypervisor +
 
 // AgentSocket is where that agent answers `hostroute status` and its like.
 func (l *Lab) AgentSocket(hypervisor string) string { return l.path(hypervisor, "agent.sock") }
+
+// BFDSocket is where the agent asks for BFD sessions.
+func (l *Lab) BFDSocket(hypervisor string) string { return l.path(hypervisor, "bfd.sock") }
+
+func (l *Lab) bfdState(hypervisor string) string { return l.path(hypervisor, "bfd.state") }
 
 // ControlConfig is the file for `hostroute log serve --config` in the node control.
 func (l *Lab) ControlConfig() string { return l.path(controlConfig) }
@@ -65,19 +89,38 @@ func (l *Lab) StartLog(ctx context.Context, binary string) (*Daemon, error) {
 	})
 }
 
-// StartAgent starts `hostroute agent` on a hypervisor and waits until its socket answers.
+// StartBFD starts `hostroute bfd` on a hypervisor and waits until its socket answers.
+func (l *Lab) StartBFD(ctx context.Context, binary, hypervisor string) (*Daemon, error) {
+	d, err := l.Start(ctx, hypervisor, "bfd", binary, "bfd", "--config", l.AgentConfig(hypervisor),
+		"--socket", l.BFDSocket(hypervisor), "--state", l.bfdState(hypervisor))
+	if err != nil {
+		return nil, err
+	}
+	return d, d.await(ctx, "BFD of "+hypervisor+" to answer", func() error { return connects(l.BFDSocket(hypervisor)) })
+}
+
+// StartAgent starts `hostroute agent` on a hypervisor and waits until its socket answers. Where `hostroute bfd` doesn't
+// run, as on a host that has just booted, it is started first.
 func (l *Lab) StartAgent(ctx context.Context, binary, hypervisor string) (*Daemon, error) {
+	if d, err := l.Daemon(hypervisor, "bfd"); err != nil || !d.Alive() {
+		if _, err := l.StartBFD(ctx, binary, hypervisor); err != nil {
+			return nil, err
+		}
+	}
 	d, err := l.Start(ctx, hypervisor, "agent", binary, "agent", "--config", l.AgentConfig(hypervisor))
 	if err != nil {
 		return nil, err
 	}
-	return d, d.await(ctx, "the agent of "+hypervisor+" to answer", func() error {
-		conn, err := net.Dial("unix", l.AgentSocket(hypervisor)) // a unix socket is in no namespace
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
+	return d, d.await(ctx, "the agent of "+hypervisor+" to answer", func() error { return connects(l.AgentSocket(hypervisor)) })
+}
+
+// connects wants somebody to listen on a unix socket, which is in no namespace.
+func connects(socket string) error {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // startLimit is how long a daemon may take until it can be talked to.

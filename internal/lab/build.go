@@ -41,7 +41,7 @@ func (l *Lab) makeNamespaces(ctx context.Context) error {
 		return err
 	}
 	for _, node := range l.Topology.Nodes() {
-		settings := []string{"net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.accept_ra=0", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0"}
+		settings := hostSettings
 		if _, err := l.Topology.Guest(node); err == nil {
 			settings = guestSettings
 		}
@@ -53,6 +53,11 @@ func (l *Lab) makeNamespaces(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// hostSettings are those of nodes that are neither guests nor switches.
+var hostSettings = []string{
+	"net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.accept_ra=0", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0",
 }
 
 // isSwitch says whether a node only holds bridges.
@@ -70,10 +75,15 @@ func (l *Lab) wire(b *batch, bridge string, ports []port) {
 	b.add("link add %s type bridge stp_state 0 forward_delay 0 mcast_snooping 0", bridge)
 	b.add("link set %s up", bridge)
 	for _, p := range ports {
-		name := portName(p.node, bridge)
-		b.add("link add %s type veth peer name %s netns %s", name, p.iface, l.Topology.Namespace(p.node))
-		b.add("link set %s master %s up", name, bridge)
+		l.plug(b, bridge, p)
 	}
+}
+
+// plug makes a cable from a bridge to a node.
+func (l *Lab) plug(b *batch, bridge string, p port) {
+	name := portName(p.node, bridge)
+	b.add("link add %s type veth peer name %s netns %s", name, p.iface, l.Topology.Namespace(p.node))
+	b.add("link set %s master %s up", name, bridge)
 }
 
 func (l *Lab) makePlane(ctx context.Context, p Plane) error {
@@ -119,15 +129,20 @@ func (l *Lab) makeManagement(ctx context.Context) error {
 		return err
 	}
 	for _, p := range ports {
-		var host batch
-		host.add("link set lo up")
-		host.add("addr add %s/24 dev %s", hosts[p.node], NodeMgmt)
-		host.add("link set %s up", NodeMgmt)
-		if err := host.run(ctx, l.Topology.Namespace(p.node)); err != nil {
+		if err := l.manage(ctx, p.node, hosts[p.node]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// manage gives a host its address on the management network.
+func (l *Lab) manage(ctx context.Context, node, address string) error {
+	var host batch
+	host.add("link set lo up")
+	host.add("addr add %s/24 dev %s", address, NodeMgmt)
+	host.add("link set %s up", NodeMgmt)
+	return host.run(ctx, l.Topology.Namespace(node))
 }
 
 // makeEdge gives the edge its uplinks and the addresses of the internet. Flows are spread by their ports,

@@ -149,30 +149,29 @@ func killAll(ctx context.Context, names []string) error {
 	return endAll(ctx, names, syscall.SIGKILL)
 }
 
-// endAll sends a signal to every process in the namespaces, and waits until none is left. One that is dying has left
-// its namespace before it is gone.
+// endAll sends a signal to every process in the namespaces, once, and waits until none is left. One that is dying has
+// left its namespace before it is gone, and one that is being started is not there yet.
 func endAll(ctx context.Context, names []string, sig syscall.Signal) error {
-	pids, err := inside(names)
-	if err != nil {
-		return err
-	}
 	started := map[int]string{}
-	for _, pid := range pids {
-		if start, err := startTime(pid); err == nil {
-			started[pid] = start
-			_ = syscall.Kill(pid, sig) // gone already is fine
-		}
-	}
 	return Eventually(ctx, "the processes in "+strings.Join(names, ", ")+" to end", 3*time.Second, func() error {
+		pids, err := inside(names)
+		if err != nil {
+			return err
+		}
+		for _, pid := range pids {
+			if start, err := startTime(pid); err == nil && started[pid] != start {
+				started[pid] = start
+				_ = syscall.Kill(pid, sig) // gone already is fine
+			}
+		}
 		for pid, start := range started {
 			if now, err := startTime(pid); err == nil && now == start {
 				return fmt.Errorf("%d is still there", pid)
 			}
 		}
-		left, err := inside(names)
-		if err == nil && len(left) > 0 {
-			err = fmt.Errorf("still there: %v", left)
+		if len(pids) > 0 {
+			return fmt.Errorf("still there: %v", pids)
 		}
-		return err
+		return nil
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // CutPlane takes every port of a plane down, so that all who are on it lose the carrier at once.
@@ -55,6 +57,37 @@ func (l *Lab) setBridges(ctx context.Context, plane, state string) error {
 	}
 	if err := b.run(ctx, l.Topology.Namespace(p.Node)); err != nil {
 		return fmt.Errorf("setting the bridges of plane %s %s: %w", plane, state, err)
+	}
+	return nil
+}
+
+// Lose has a plane lose so many percent of the packets to some of its nodes, of all that are on it if none is named,
+// while every carrier stays up. What these nodes send arrives as before. It needs netem(8). RestoreLoss undoes it.
+func (l *Lab) Lose(ctx context.Context, plane string, percent int, nodes ...string) error {
+	return l.eachPort(ctx, plane, nodes, fmt.Sprintf("qdisc replace dev %%s root netem loss %d%%%%", percent))
+}
+
+// RestoreLoss undoes Lose.
+func (l *Lab) RestoreLoss(ctx context.Context, plane string, nodes ...string) error {
+	return l.eachPort(ctx, plane, nodes, "qdisc del dev %s root")
+}
+
+// eachPort runs a command of tc(8) for the bridge's ends of the cables to nodes.
+func (l *Lab) eachPort(ctx context.Context, plane string, nodes []string, command string) error {
+	p, err := l.Topology.Plane(plane)
+	if err != nil {
+		return err
+	}
+	var lines strings.Builder
+	for _, s := range p.Segments {
+		for _, port := range l.segmentPorts(p, s) {
+			if len(nodes) == 0 || slices.Contains(nodes, port.node) {
+				fmt.Fprintf(&lines, command+"\n", portName(port.node, s.VRF))
+			}
+		}
+	}
+	if _, err := run(ctx, lines.String(), "tc", "-n", l.Topology.Namespace(p.Node), "-batch", "-"); err != nil {
+		return fmt.Errorf("setting the losses of plane %s: %w", plane, err)
 	}
 	return nil
 }

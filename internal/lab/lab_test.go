@@ -21,13 +21,16 @@ var testLabs atomic.Int32
 func testLab(t *testing.T) *Lab {
 	t.Helper()
 	testenv.RequireRoot(t)
-	for _, tool := range []string{"ip", "bird", "birdc", bgpd, "vtysh"} {
+	for _, tool := range []string{"ip", "bird", "birdc", frrPath + "zebra", frrPath + "bfdd", frrPath + "bgpd", "vtysh"} {
 		testenv.RequireTool(t, tool)
 	}
 	topology := Reference()
 	topology.Prefix = fmt.Sprintf("hrt%d-%d-", os.Getpid(), testLabs.Add(1))
 	dir, err := os.MkdirTemp("", "hrlab") // short: unix sockets live in it
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // FRR's daemons are not root
 		t.Fatal(err)
 	}
 	l, err := Up(t.Context(), topology, dir)
@@ -106,7 +109,7 @@ func announceFromHV1(t *testing.T, l *Lab) {
 	t.Helper()
 	ctx, h := t.Context(), l.Topology.Hypervisors[0]
 	var b batch
-	config := edgeConfig{AS: l.Topology.AS, ID: h.Management}
+	config := edgeConfig{AS: l.Topology.AS, ID: h.Management, BFD: PathBFD()}
 	for _, u := range l.Topology.Uplinks(h) {
 		if u.VRF != edgeVRF {
 			continue
@@ -162,10 +165,70 @@ func TestTopology(t *testing.T) {
 		return wants(out, err, "*>i::/0", "2001:db8:b::2")
 	})
 	announceFromHV1(t, l)
+	checkWatched(t, l)
 	checkReflected(t, l)
 	checkStream(t, l)
+	checkTraffic(t, l)
 	checkPlaneFaults(t, l)
 	checkMove(t, l)
+	checkPower(t, l)
+}
+
+// checkPower switches a hypervisor off and on again.
+func checkPower(t *testing.T, l *Lab) {
+	ctx := t.Context()
+	if _, err := l.Start(ctx, "hv2", "sleeper", "sleep", "600"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it to be on its host", 5*time.Second, func() error {
+		if pids, err := inside([]string{l.Topology.Namespace("hv2")}); err != nil || len(pids) == 0 {
+			return fmt.Errorf("in it: %v, %v", pids, err)
+		}
+		return nil
+	})
+	if err := l.PowerOffHost(ctx, "hv2"); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := l.Daemon("hv2", "sleeper"); err != nil || d.Alive() {
+		t.Errorf("a program outlived its host: %v", err)
+	}
+	if out, err := l.Exec(ctx, "vm3", "ip", "-br", "link"); err != nil || strings.Contains(out, "eth0") {
+		t.Errorf("the guest's cable outlived its host: %s, %v", out, err)
+	}
+	if err := l.PowerOnHost(ctx, "hv2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Configure(ctx, "vm3"); err != nil {
+		t.Fatal(err)
+	}
+	out, err := l.Exec(ctx, "hv2", "ip", "-br", "link")
+	if err := wants(out, err, "a-public", "a-private", "b-public", "b-private", "mgmt", "tap3", "tap3p"); err != nil {
+		t.Error(err)
+	}
+	if err := l.Ping(ctx, "hv2", l.Topology.LogAddress.Addr()); err != nil {
+		t.Error(err)
+	}
+	if err := l.PowerOffHost(ctx, "hv9"); err == nil {
+		t.Error("switching off a host that is not there: no error")
+	}
+}
+
+// checkWatched wants the clients' paths under BFD by both reflectors.
+func checkWatched(t *testing.T, l *Lab) {
+	eventually(t, "BFD of the clients of plane A", 20*time.Second, func() error {
+		out, err := l.BIRD(t.Context(), "rra", "show", "bfd", "sessions")
+		if got := strings.Count(out, " Up "); err == nil && got != 2 {
+			return fmt.Errorf("%d sessions are up, want 2:\n%s", got, out)
+		}
+		return err
+	})
+	eventually(t, "BFD of the clients of plane B", 20*time.Second, func() error {
+		out, err := l.vtysh(t.Context(), "rrb", "bfdd", "show bfd peers")
+		if got := strings.Count(out, "Status: up"); err == nil && got != 2 {
+			return fmt.Errorf("%d sessions are up, want 2:\n%s", got, out)
+		}
+		return err
+	})
 }
 
 // checkReflected wants what each of two clients announced at the other one, over both planes and in both
@@ -178,7 +241,7 @@ func checkReflected(t *testing.T, l *Lab) {
 			return err
 		}
 		out, err = l.Exec(ctx, "edge", "ip", "-6", "route", "show", "2001:db8:cb00:7101::/64")
-		return wants(out, err, "via 2001:db8:a::11", "via 2001:db8:b::11")
+		return wants(out, err, "dev a-public", "dev b-public") // by link-local next hops, where BIRD is given some
 	})
 	eventually(t, "the default routes in hv1's kernel", 20*time.Second, func() error {
 		out, err := l.Exec(ctx, "hv1", "ip", "route", "show", "default")
@@ -186,7 +249,7 @@ func checkReflected(t *testing.T, l *Lab) {
 			return err
 		}
 		out, err = l.Exec(ctx, "hv1", "ip", "-6", "route", "show", "default")
-		return wants(out, err, "via 2001:db8:a::2", "via 2001:db8:b::2")
+		return wants(out, err, "dev a-public", "dev b-public")
 	})
 	for _, to := range []string{"192.0.2.1", "2001:db8:ffff::1"} {
 		if out, err := l.Exec(ctx, "hv1", "ip", "route", "get", to); err != nil || !strings.Contains(out, "-public") {
@@ -236,9 +299,7 @@ func checkPlaneFaults(t *testing.T, l *Lab) {
 		}
 		return err
 	})
-	if err := l.Ping(ctx, "hv1", l.Topology.Internet4); err != nil {
-		t.Error(err)
-	}
+	eventually(t, "the internet to answer over plane A", 20*time.Second, func() error { return l.Ping(ctx, "hv1", l.Topology.Internet4) })
 	if err := l.RestorePlane(ctx, "b"); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"strconv"
+	"path/filepath"
 	"strings"
 	"text/template"
 )
@@ -34,6 +34,7 @@ func (l *Lab) render(name, file string, data any) error {
 type reflectorConfig struct {
 	AS       uint32
 	ID       netip.Addr
+	BFD      BFD
 	Segments []reflectorSegment
 }
 
@@ -53,12 +54,13 @@ type edgeSession struct {
 type edgeConfig struct {
 	AS       uint32
 	ID       netip.Addr
+	BFD      BFD
 	Sessions []edgeSession
 }
 
 // startRouters writes the configuration of the reflectors and of the edge, and starts them.
 func (l *Lab) startRouters(ctx context.Context) error {
-	edge := edgeConfig{AS: l.Topology.AS, ID: l.Topology.Internet4}
+	edge := edgeConfig{AS: l.Topology.AS, ID: l.Topology.Internet4, BFD: PathBFD()}
 	for _, p := range l.Topology.Planes {
 		if err := l.startReflector(ctx, p); err != nil {
 			return err
@@ -76,7 +78,7 @@ func (l *Lab) startRouters(ctx context.Context) error {
 }
 
 func (l *Lab) startReflector(ctx context.Context, p Plane) error {
-	c := reflectorConfig{AS: l.Topology.AS, ID: p.Segments[0].address4(reflectorHost).Addr()}
+	c := reflectorConfig{AS: l.Topology.AS, ID: p.Segments[0].address4(reflectorHost).Addr(), BFD: PathBFD()}
 	for _, s := range p.Segments {
 		c.Segments = append(c.Segments, reflectorSegment{VRF: s.VRF, Address: s.address4(reflectorHost).Addr(), Range: s.V4})
 	}
@@ -108,34 +110,86 @@ func (l *Lab) BIRD(ctx context.Context, node string, command ...string) (string,
 	return l.Exec(ctx, node, append([]string{"birdc", "-r", "-s", l.birdSocket(node)}, command...)...)
 }
 
-// startFRR starts bgpd alone, as the reflector forwards nothing: without zebra, and as root since its files
-// are the lab's.
+// frrDaemon is one of FRR's programs.
+type frrDaemon struct {
+	program  string
+	template string // of its configuration
+	name     string // what Daemon knows it by
+	args     []string
+}
+
+// frrPath is where Debian and most others put the programs, outside PATH.
+const frrPath = "/usr/lib/frr/"
+
+// frrDaemons come in the order of their start. The reflector forwards nothing, and zebra has nothing to configure: bfdd
+// and bgpd meet through it.
+func (l *Lab) frrDaemons(node string) []frrDaemon {
+	return []frrDaemon{
+		{"zebra", "reflector-zebra.conf.tmpl", "zebra", nil},
+		{"bfdd", "reflector-bfdd.conf.tmpl", "bfdd", []string{"--bfdctl", filepath.Join(l.vtyDir(node), "bfdctl")}},
+		{"bgpd", "reflector-frr.conf.tmpl", "frr", []string{"--skip_runas", "--no_kernel", "--bgp_port", "179"}},
+	}
+}
+
 func (l *Lab) startFRR(ctx context.Context, node string, c reflectorConfig) error {
-	config := node + "-frr.conf"
-	if err := l.render("reflector-frr.conf.tmpl", config, c); err != nil {
+	if err := os.MkdirAll(l.vtyDir(node), 0o755); err != nil {
+		return fmt.Errorf("making the directory of FRR's sockets: %w", err)
+	}
+	if err := os.Chmod(l.vtyDir(node), 0o777); err != nil { // whatever the umask
+		return fmt.Errorf("making the directory of FRR's sockets: %w", err)
+	}
+	for _, p := range l.frrDaemons(node) {
+		if err := l.startFRRDaemon(ctx, node, p, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startFRRDaemon waits until the daemon answers: those that come later look for its socket. All but bgpd
+// drop root's rights, so that their files are in a directory that everybody may write to.
+func (l *Lab) startFRRDaemon(ctx context.Context, node string, p frrDaemon, c reflectorConfig) error {
+	config := node + "-" + p.name + ".conf"
+	if err := l.render(p.template, config, c); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(l.vtyDir(node), 0o755); err != nil {
-		return fmt.Errorf("making the directory of FRR's socket: %w", err)
-	}
-	d, err := l.Start(ctx, node, "frr", bgpd, "--skip_runas", "--no_kernel", "--no_zebra", "--vty_port", "0",
-		"--bgp_port", strconv.Itoa(179), "--config_file", l.path(config), "--pid_file", l.path(node+"-frr-own.pid"),
-		"--vty_socket", l.vtyDir(node), "--log", "stdout", "--log-level", "informational")
+	args := append([]string{frrPath + p.program, "--vty_port", "0", "--config_file", l.path(config),
+		"--pid_file", filepath.Join(l.vtyDir(node), p.name+".pid"), "--socket", l.zebraSocket(node), "--vty_socket", l.vtyDir(node),
+		"--log", "stdout", "--log-level", "informational"}, p.args...)
+	d, err := l.Start(ctx, node, p.name, args...)
 	if err != nil {
 		return err
 	}
-	return d.await(ctx, "FRR in "+node+" to answer", func() error {
-		_, err := l.FRR(ctx, node, "show version")
+	return d.await(ctx, p.program+" in "+node+" to answer", func() error {
+		_, err := l.vtysh(ctx, node, p.program, "show version")
 		return err
 	})
 }
 
-// bgpd is where Debian and most others put it, outside PATH.
-const bgpd = "/usr/lib/frr/bgpd"
+// StartReflector starts a plane's route reflector again, with the configuration that it had.
+func (l *Lab) StartReflector(ctx context.Context, p Plane) error { return l.startReflector(ctx, p) }
+
+// ReflectorDaemons are the names of a reflector's programs, for Daemon: the last one speaks BGP.
+func (l *Lab) ReflectorDaemons(p Plane) []string {
+	if p.Software != FRR {
+		return []string{"bird"}
+	}
+	var names []string
+	for _, d := range l.frrDaemons(p.RR) {
+		names = append(names, d.name)
+	}
+	return names
+}
 
 func (l *Lab) vtyDir(node string) string { return l.path(node + "-vty") }
 
+func (l *Lab) zebraSocket(node string) string { return filepath.Join(l.vtyDir(node), "zserv") }
+
 // FRR asks a node's bgpd, as vtysh does.
 func (l *Lab) FRR(ctx context.Context, node, command string) (string, error) {
-	return l.Exec(ctx, node, "vtysh", "--vty_socket", l.vtyDir(node), "-d", "bgpd", "-c", command)
+	return l.vtysh(ctx, node, "bgpd", command)
+}
+
+func (l *Lab) vtysh(ctx context.Context, node, daemon, command string) (string, error) {
+	return l.Exec(ctx, node, "vtysh", "--vty_socket", l.vtyDir(node), "-d", daemon, "-c", command)
 }

@@ -190,6 +190,15 @@ func (t Topology) Plane(name string) (Plane, error) {
 	return t.Planes[i], nil
 }
 
+// Hypervisor finds a hypervisor by name.
+func (t Topology) Hypervisor(name string) (Hypervisor, error) {
+	i := slices.IndexFunc(t.Hypervisors, func(h Hypervisor) bool { return h.Name == name })
+	if i < 0 {
+		return Hypervisor{}, fmt.Errorf("hypervisor %q is not in the topology", name)
+	}
+	return t.Hypervisors[i], nil
+}
+
 // Network finds a guests' network by name.
 func (t Topology) Network(name string) (Network, error) {
 	i := slices.IndexFunc(t.Networks, func(n Network) bool { return n.Name == name })

@@ -1,0 +1,78 @@
+package lab
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestOutages(t *testing.T) {
+	const packets = 200
+	for _, c := range []struct {
+		lost   func(n int) bool
+		count  int
+		outage time.Duration
+	}{
+		{func(int) bool { return false }, 0, 0},
+		{func(n int) bool { return n == 7 }, 1, 10 * time.Millisecond},
+		{func(n int) bool { return n >= 10 && n < 30 }, 20, 200 * time.Millisecond},
+		// Every second path is gone: one outage.
+		{func(n int) bool { return n >= 10 && n < 30 && n%2 == 0 }, 10, 190 * time.Millisecond},
+		// Two outages, far apart.
+		{func(n int) bool { return n >= 10 && n < 30 || n >= 90 && n < 100 }, 30, 200 * time.Millisecond},
+		{func(n int) bool { return n >= packets-5 }, 5, 40 * time.Millisecond}, // nothing tells when it ends
+	} {
+		var sent []time.Time
+		var arrived []bool
+		for n := range packets {
+			sent = append(sent, time.Unix(0, 0).Add(time.Duration(n)*10*time.Millisecond))
+			arrived = append(arrived, !c.lost(n))
+		}
+		if lost, outage := outages(sent, arrived); lost != c.count || outage != c.outage {
+			t.Errorf("%d lost, %v; want %d, %v", lost, outage, c.count, c.outage)
+		}
+	}
+}
+
+// checkTraffic wants traffic to count nothing as lost while nothing happens, and what a dead link loses.
+func checkTraffic(t *testing.T, l *Lab) {
+	ctx := t.Context()
+	var flows []Flow
+	uplink := l.Topology.Uplinks(l.Topology.Hypervisors[0])[0]
+	edge := l.Topology.Planes[0].Segments[0]
+	flows = append(flows,
+		Flow{"hv1", NodeEdge, uplink.V4.Addr(), edge.address4(edgeHost).Addr()}, Flow{NodeEdge, "hv1", edge.address4(edgeHost).Addr(), uplink.V4.Addr()},
+		Flow{"hv1", NodeEdge, uplink.V6.Addr(), edge.address6(edgeHost).Addr()}, Flow{NodeEdge, "hv1", edge.address6(edgeHost).Addr(), uplink.V6.Addr()})
+	start := func() *Traffic {
+		traffic, err := l.StartTraffic(5*time.Millisecond, flows...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the traffic to flow", 10*time.Second, traffic.Flows)
+		return traffic
+	}
+	for _, loss := range start().Stop(ctx) {
+		if loss.Lost != 0 || loss.Sent < 2*flowPorts || loss.Outage != 0 {
+			t.Errorf("%s: %s", loss.Flow, loss)
+		}
+	}
+	traffic := start()
+	if err := l.SilencePlane(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "losses", 10*time.Second, func() error {
+		if traffic.Flows() == nil {
+			return fmt.Errorf("none")
+		}
+		return nil
+	})
+	if err := l.RestoreSilence(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the traffic to flow again", 10*time.Second, traffic.Flows)
+	for _, loss := range traffic.Stop(ctx) {
+		if loss.Lost == 0 || loss.Lost >= loss.Sent || loss.Outage <= 0 {
+			t.Errorf("%s: %s", loss.Flow, loss)
+		}
+	}
+}
