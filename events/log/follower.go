@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,6 +71,7 @@ type Follower struct {
 	state  *projector.State
 	cursor Cursor
 	status FollowerStatus
+	ended  map[string]bool // subjects of what messages ended since the last Handover
 
 	pending map[string]staged // by guest; feed messages whose tick is to come
 	behind  bool              // a gap was noticed and no snapshot taken since
@@ -104,6 +107,7 @@ func NewFollower(nc *nats.Conn, hypervisor string, o FollowerOptions) *Follower 
 		log:     orDiscard(o.Logger).With("hypervisor", hypervisor),
 		changes: make(chan struct{}, 1), inSync: make(chan struct{}),
 		state: o.State.Clone(), cursor: o.Cursor, pending: map[string]staged{},
+		ended: map[string]bool{},
 	}
 }
 
@@ -125,6 +129,17 @@ func (f *Follower) Checkpoint() (*projector.State, Cursor) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.state.Clone(), f.cursor
+}
+
+// Handover is a Checkpoint with the subjects of what a message has ended since
+// the last one. Nothing else is left of it, and what merely is missing from
+// State may have been lost.
+func (f *Follower) Handover() (state *projector.State, cursor Cursor, ended []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ended = slices.Collect(maps.Keys(f.ended))
+	clear(f.ended)
+	return f.state.Clone(), f.cursor, ended
 }
 
 // Status says how the follower is doing.

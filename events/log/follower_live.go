@@ -110,6 +110,7 @@ func (f *Follower) put(subject string, r projector.Register) bool {
 	f.state.Release(subject, r.Sequence())
 	if changed && !r.Exists() {
 		f.state.Forget(subject)
+		f.ended[subject] = true
 	}
 	return changed
 }

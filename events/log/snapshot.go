@@ -54,7 +54,8 @@ type snapshotError struct {
 // the newest of each of its guests as that tick left them, the networks. A tick
 // is read before what it covers, so that is in what follows; and the networks
 // after the guests, so no guest is in one that isn't here yet. Have is what the
-// asker has reached; at the same place there is nothing to say.
+// asker has reached; at the same place there is nothing to say. Guests that have
+// ended since are told to it, lest it takes them for lost.
 func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have Cursor, emit func(raw) error) (snapshotEnd, error) {
 	tickSubject := events.SubjectTick(hypervisor)
 	ticks, err := l.get.last(ctx, tickSubject, events.SubjectNetTick)
@@ -84,8 +85,12 @@ func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have Cursor, e
 			return end, err
 		}
 		end.Tick = tick.link()
+		since := end.Tick.Sequence // who comes from elsewhere is told of no end
+		if have.Ledger == end.Ledger && !end.Diverged && have.Tick.Sequence > 0 {
+			since = have.Tick.Sequence
+		}
 		for _, r := range append([]raw{tick}, guests...) {
-			if err := l.emitReadable(ctx, r, emit); err != nil {
+			if err := l.emitReadable(ctx, r, since, emit); err != nil {
 				return end, err
 			}
 		}
@@ -166,7 +171,7 @@ func (l *Ledger) emitNetworks(ctx context.Context, end *snapshotEnd, emit func(r
 		return err
 	}
 	for _, r := range list {
-		if err := l.emitReadable(ctx, r, emit); err != nil {
+		if err := l.emitReadable(ctx, r, r.Sequence, emit); err != nil {
 			return err
 		}
 	}
@@ -174,11 +179,11 @@ func (l *Ledger) emitNetworks(ctx context.Context, end *snapshotEnd, emit func(r
 }
 
 // emitReadable hands on a message, unless it says that there is nothing any
-// more. One that can't be read is handed on behind the newest that can.
-func (l *Ledger) emitReadable(ctx context.Context, r raw, emit func(raw) error) error {
+// more and isn't newer than what the asker has. One that can't be read is handed on behind the newest that can.
+func (l *Ledger) emitReadable(ctx context.Context, r raw, since uint64, emit func(raw) error) error {
 	_, register, err := readRegister(r)
 	if err == nil {
-		if !register.Exists() {
+		if !register.Exists() && r.Sequence <= since {
 			return nil
 		}
 		return emit(r)

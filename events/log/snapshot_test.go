@@ -113,8 +113,11 @@ func TestSnapshotUnchanged(t *testing.T) {
 		t.Error("changed by what doesn't concern it")
 	}
 	l.publish(&events.VMDeleted{VM: "vm1"})
-	if again := l.ask("hv1", have); again.end.Unchanged || again.end.Tick.Sequence <= s.end.Tick.Sequence || len(again.messages) != 3 {
-		t.Errorf("got %+v with %d messages; want the tick and two networks, and not the guest", again.end, len(again.messages))
+	if again := l.ask("hv1", have); again.end.Unchanged || again.end.Tick.Sequence <= s.end.Tick.Sequence || len(again.messages) != 4 {
+		t.Errorf("got %+v with %d messages; want the tick, two networks, and the end of the guest", again.end, len(again.messages))
+	}
+	if fresh := l.ask("hv1", Cursor{}); len(fresh.messages) != 3 {
+		t.Errorf("who never knew the guest is told of %d messages; want the tick and two networks", len(fresh.messages))
 	}
 }
 

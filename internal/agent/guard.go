@@ -17,9 +17,9 @@ const (
 )
 
 // massGuard stands between what the log says and what is done about it. A guest
-// that was deleted or has moved leaves a register behind that says so; one that
-// is simply missing from the log, or whose network is, has not been ended by
-// anybody.
+// that has moved leaves a register behind that says so, and of one that was
+// deleted the follower tells once; one that is simply missing from the log, or
+// whose network is, has not been ended by anybody.
 type massGuard struct {
 	hypervisor string
 	allow      bool
@@ -38,9 +38,16 @@ type hold struct {
 // admit gives the state to serve: the log's, or that with what it lost. What
 // made too much to lose at once stays too much while it gets less, or while
 // others get more: it is held until the log accounts for the last of it.
-func (g *massGuard) admit(now *projector.State) *projector.State {
+// It is given the subjects of what events have ended since the last state.
+func (g *massGuard) admit(now *projector.State, ended ...string) *projector.State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.accepted != nil && len(ended) > 0 {
+		g.accepted = g.accepted.Clone()
+		for _, subject := range ended {
+			g.accepted.Forget(subject)
+		}
+	}
 	held := hold{}
 	if g.accepted != nil && !g.allow {
 		held = g.missing(now)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/events/log"
 	"github.com/hostroute/hostroute/projector"
 )
 
@@ -152,5 +153,44 @@ func TestAMassWithdrawalCanBeAllowed(t *testing.T) {
 	g.admit(p.state.Clone())
 	if n := len(g.admit(loses(p.state, 0, 50)).Guests()); n != 0 || g.holding() != "" {
 		t.Errorf("%d guests are served on, and it says %q", n, g.holding())
+	}
+}
+
+// TestManyGuestsMayBeDeletedAtOnce through a real log, of which an agent keeps
+// nothing that has ended: what is told to end is not what vanished.
+func TestManyGuestsMayBeDeletedAtOnce(t *testing.T) {
+	task := startLog(t)
+	nc, err := log.Connect(task.status().URL, log.ConnectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	client := log.NewClient(nc, 0)
+	publish := func(data events.Data) {
+		t.Helper()
+		if _, err := client.Publish(t.Context(), events.Event{Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(&events.HypervisorRegistered{Hypervisor: "hv1"})
+	publish(&events.NetworkDefined{Network: "web", VRF: "public", Subnets: []events.Subnet{{Prefix: events.PrefixFrom(netip.MustParsePrefix("203.0.113.0/24"))}}})
+	const guests = 25
+	for i := range guests {
+		publish(&events.VMCreated{VM: vmName(i), Hypervisor: "hv1", Interfaces: []events.Interface{
+			{Tap: fmt.Sprintf("tap%d", i), MAC: events.MAC{Octets: [6]byte{2, 0, 0, 0, 0, byte(i + 1)}}, Network: "web"}}})
+		publish(&events.IPAssigned{VM: vmName(i), Prefix: events.PrefixFrom(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i + 1)}), 32))})
+	}
+	eventually(t, "all guests", func() bool {
+		return len(projector.Desired(task.State(), "hv1").Announcements) == guests
+	})
+	for i := range guests {
+		publish(&events.VMDeleted{VM: vmName(i)})
+	}
+	eventually(t, "the last deletion", func() bool {
+		s, _ := task.follower.Checkpoint()
+		return len(s.Guests()) == 0
+	})
+	if n := len(task.State().Guests()); n > 0 || task.guard.holding() != "" {
+		t.Errorf("%d deleted guests are served on, and it says %q", n, task.guard.holding())
 	}
 }

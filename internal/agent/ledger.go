@@ -23,6 +23,7 @@ type logTask struct {
 	log     *slog.Logger
 	changes chan struct{} // capacity 1
 	guard   massGuard
+	order   sync.Mutex // states are admitted in the order in which they were
 
 	mu       sync.Mutex
 	url      string
@@ -60,11 +61,20 @@ func (t *logTask) State() *projector.State {
 	t.mu.Unlock()
 	switch {
 	case f != nil:
-		return t.guard.admit(f.State())
+		_, served, _ := t.admit(f)
+		return served
 	case restored != nil:
 		return t.guard.admit(restored)
 	}
 	return projector.New()
+}
+
+// admit takes over what the follower has come to, and gives what is to be served.
+func (t *logTask) admit(f *log.Follower) (known, served *projector.State, c log.Cursor) {
+	t.order.Lock()
+	defer t.order.Unlock()
+	known, c, ended := f.Handover()
+	return known, t.guard.admit(known, ended...), c
 }
 
 // Known tells whether State may be announced: the log was caught up with, or
@@ -235,8 +245,8 @@ func (t *logTask) pass(ctx context.Context, f *log.Follower) error {
 // save writes the snapshot for the next start. While something is held back
 // the former one stays, or a restart would forget what it was.
 func (t *logTask) save(f *log.Follower) {
-	s, c := f.Checkpoint()
-	if t.guard.admit(s) != s {
+	s, served, c := t.admit(f)
+	if served != s {
 		return
 	}
 	failure := ""
