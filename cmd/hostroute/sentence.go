@@ -11,7 +11,7 @@ import (
 func sentence(data events.Data) string {
 	switch d := data.(type) {
 	case *events.NetworkDefined:
-		return fmt.Sprintf("network %s defined in VRF %s with %s", d.Network, d.VRF, subnets(d.Subnets))
+		return fmt.Sprintf("network %s defined in VRF %s with %s%s", d.Network, d.VRF, subnets(d.Subnets), settings(d))
 	case *events.NetworkRemoved:
 		return fmt.Sprintf("network %s removed", d.Network)
 	case *events.HypervisorRegistered:
@@ -25,7 +25,7 @@ func sentence(data events.Data) string {
 	case *events.HypervisorUnfenced:
 		return fmt.Sprintf("hypervisor %s no longer fenced", d.Hypervisor)
 	case *events.VMCreated:
-		return fmt.Sprintf("guest %s created on %s with %s", d.VM, d.Hypervisor, interfaces(d.Interfaces))
+		return fmt.Sprintf("guest %s created on %s with %s%s", d.VM, d.Hypervisor, interfaces(d.Interfaces), called(d.Hostname))
 	case *events.VMDeleted:
 		return fmt.Sprintf("guest %s deleted", d.VM)
 	case *events.VMMigrationStarted:
@@ -60,6 +60,27 @@ func subnets(list []events.Subnet) string {
 		}
 	}
 	return strings.Join(texts, ", ")
+}
+
+// settings words what a network has beyond its subnets, so that two definitions
+// of one that differ don't read alike.
+func settings(d *events.NetworkDefined) string {
+	text := ""
+	for _, s := range []struct{ what, value string }{
+		{"gateways ", joined(d.Gateways)}, {"mtu ", orNothing(d.MTU)}, {"dhcp ", string(d.DHCP.Style)}, {"ipv6 ", string(d.IPv6)}, {"", toldToAll(d)},
+	} {
+		if s.value != "" {
+			text += "; " + s.what + s.value
+		}
+	}
+	return text
+}
+
+func called(hostname string) string {
+	if hostname == "" {
+		return ""
+	}
+	return ", called " + hostname
 }
 
 func interfaces(list []events.Interface) string {
