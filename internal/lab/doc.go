@@ -26,12 +26,13 @@
 //
 // A Lab is a description and a directory (configuration files, daemons' pid files and logs), so that one
 // process can build it and another use it. Each started daemon has one goroutine that waits for its end, and
-// outlives the process that started it. A Watch has one goroutine until it is stopped. Two labs can stand at the same time with different prefixes.
+// outlives the process that started it. A Watch has one goroutine until it is stopped, Traffic one and one a flow. Two labs can stand at the same time with different prefixes.
 //
 // # Tests
 //
 // client_test.go has each client get an address from a DHCP server that is not ours, renew, reboot and release, and
 // probe_test.go tries what the scenarios look with; both need no hostroute. lab_test.go builds the whole topology in plain namespaces, waits until the edge and both reflectors have
-// learnt from each other over BIRD and FRR in both families, cuts a plane, moves a guest, and looks for
-// leftovers. It needs root, bird2 and frr, and no VRF.
+// learnt from each other over BIRD and FRR in both families, watched by BFD, cuts and silences a plane under traffic,
+// moves a guest, switches a hypervisor off and on, and looks for leftovers. traffic_test.go tries the counting of losses.
+// Losses in a plane (Lose) need netem, which only scenarios have. It needs root, bird2 and frr, and no VRF.
 package lab

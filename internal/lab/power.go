@@ -12,8 +12,9 @@ import (
 // cables, those of the guests that the topology gives it included. Its disk stays.
 func (l *Lab) PowerOffHost(ctx context.Context, hypervisor string) error {
 	namespace := l.Topology.Namespace(hypervisor)
-	// Cables are pulled first, one by one: the kernel takes its time to remove those of a namespace that has gone.
-	errs := []error{endAll(ctx, []string{namespace}, syscall.SIGKILL)}
+	// Cables are pulled first: nobody shall see the end of a program's connections. And they are pulled one by one: the
+	// kernel takes its time to remove those of a namespace that has gone.
+	var errs []error
 	for _, p := range l.Topology.Planes {
 		var fabric batch
 		for _, s := range p.Segments {
@@ -31,7 +32,8 @@ func (l *Lab) PowerOffHost(ctx context.Context, hypervisor string) error {
 		}
 	}
 	all.add("netns del %s", namespace)
-	errs = append(errs, management.run(ctx, l.Topology.Namespace(NodeMgmt)), host.run(ctx, namespace), all.run(ctx, ""))
+	errs = append(errs, management.run(ctx, l.Topology.Namespace(NodeMgmt)), host.run(ctx, namespace),
+		endAll(ctx, []string{namespace}, syscall.SIGKILL), all.run(ctx, ""))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("switching %s off: %w", hypervisor, err)
 	}

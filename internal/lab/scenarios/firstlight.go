@@ -165,6 +165,11 @@ func (w *world) routesAppear(ctx context.Context) error {
 // routedEverywhere wants the prefixes of all guests in a hypervisor's VRFs: by
 // tap where the guest lives here, otherwise over every one of the planes.
 func (w *world) routedEverywhere(ctx context.Context, hv, planes string) error {
+	return w.routed(ctx, hv, func(string) string { return planes })
+}
+
+// routed is routedEverywhere where the planes depend on a guest's hypervisor.
+func (w *world) routed(ctx context.Context, hv string, planes func(home string) string) error {
 	hops, err := w.nextHops(ctx, hv)
 	if err != nil {
 		return err
@@ -177,7 +182,7 @@ func (w *world) routedEverywhere(ctx context.Context, hv, planes string) error {
 		for _, n := range w.Topology.Networks {
 			for _, g := range w.Topology.Guests {
 				p, tap := portOn(g, n.Name, family)
-				at, links := tableRoute{n.VRF, metricLearned, p}, uplinks(n.VRF, planes)
+				at, links := tableRoute{n.VRF, metricLearned, p}, uplinks(n.VRF, planes(w.homes[g.Name]))
 				if w.homes[g.Name] == hv {
 					at.metric, links = metricGuest, []string{tap}
 				}

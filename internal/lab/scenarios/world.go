@@ -16,7 +16,10 @@ import (
 
 // All lists the scenarios in the order in which they should be read.
 func All() []scenario.Scenario {
-	return []scenario.Scenario{firstLight, disguise}
+	return []scenario.Scenario{
+		firstLight, disguise,
+		planeCut, planeOneWay, planeLossy, rrKill, bothRRKill, hostPowerOff, agentKill, coldStart, logOutage, drift,
+	}
 }
 
 // settle is how long the lab may take to follow a change. It is stretched on
@@ -76,6 +79,9 @@ type status struct {
 		InSync      bool         `json:"in_sync"`
 		Quarantined []quarantine `json:"quarantined"`
 	} `json:"log"`
+	BFD struct {
+		Up int `json:"up"`
+	} `json:"bfd"`
 	BGP struct {
 		Established int `json:"established"`
 		Configured  int `json:"configured"`

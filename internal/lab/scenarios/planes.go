@@ -1,0 +1,136 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hostroute/hostroute/internal/lab"
+)
+
+var planeCut = serving("plane-cut", "a plane loses every carrier, and comes back",
+	chapter{"Plane a is cut: everything flows over plane b", func(w *world, ctx context.Context) error { return w.planeLost(ctx, "a", "b") }},
+	chapter{"Plane b is cut: everything flows over plane a", func(w *world, ctx context.Context) error { return w.planeLost(ctx, "b", "a") }},
+)
+
+func (w *world) planeLost(ctx context.Context, plane, other string) error {
+	t, err := w.traffic(ctx, "vm1", "vm3")
+	if err != nil {
+		return err
+	}
+	if err := w.CutPlane(ctx, plane); err != nil {
+		return err
+	}
+	w.story.Eventually(ctx, "every learned route uses plane "+other+" alone", settle, func() error {
+		return w.everywhere(func(hv string) error { return w.routedEverywhere(ctx, hv, other) })
+	})
+	w.flows(ctx, t)
+	w.story.Eventually(ctx, "every guest reaches every guest and the internet", settle, func() error { return w.all(ctx, w.public()) })
+	w.showStatus(ctx, "hv1")
+	if err := w.RestorePlane(ctx, plane); err != nil {
+		return err
+	}
+	w.recovered(ctx, "plane "+plane+" is back: all healthy, both planes in use")
+	w.flows(ctx, t)
+	_ = w.losses(ctx, t, "plane "+plane+" cut and back") // what it loses is told
+	return nil
+}
+
+// flows wants traffic to lose nothing any more.
+func (w *world) flows(ctx context.Context, t *lab.Traffic) {
+	w.story.Eventually(ctx, "the traffic flows", settle, t.Flows)
+}
+
+// public lists what must be answered of guests that have their public address
+// only.
+func (w *world) public() []probe {
+	probes := w.reaches("vm1", "vm3", "vm4")
+	for _, family := range families {
+		probes = append(probes, w.outward(family)...)
+	}
+	return probes
+}
+
+var planeOneWay = serving("plane-oneway", "a plane delivers nothing to a hypervisor any more, whose own packets still arrive",
+	chapter{"hv1 hears nothing on plane a, and no carrier is lost", (*world).deafOnPlane},
+)
+
+// deafOnPlane is where only BFD helps: hv1's announcements still arrive, and
+// packets that follow them don't.
+func (w *world) deafOnPlane(ctx context.Context) error {
+	const deaf = "hv1"
+	t, err := w.traffic(ctx, "vm1", "vm3")
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := w.Lose(ctx, "a", 100, deaf); err != nil {
+		return err
+	}
+	_, ok := w.story.Eventually(ctx, "nobody sends to hv1 over plane a, and hv1 uses plane b alone; others use both", settle, func() error {
+		return w.everywhere(func(hv string) error {
+			return w.routed(ctx, hv, func(home string) string {
+				if hv == deaf || home == deaf {
+					return "b"
+				}
+				return "ab"
+			})
+		})
+	})
+	if ok {
+		w.story.MeasureTime("plane deaf to hv1 → routes of all avoid it, seen with ip(8)", time.Since(began))
+	}
+	w.flows(ctx, t)
+	w.story.Eventually(ctx, "every guest reaches every guest and the internet", settle, func() error { return w.all(ctx, w.public()) })
+	w.story.Check("hv1 says that it is BFD", w.complains(ctx, deaf, "no BFD session with 100.64.0.1"))
+	w.showStatus(ctx, deaf)
+	_ = w.losses(ctx, t, "plane a deaf to hv1") // what it loses is told
+	if t, err = w.traffic(ctx, "vm1", "vm3"); err != nil {
+		return err
+	}
+	if err := w.RestoreLoss(ctx, "a", deaf); err != nil {
+		return err
+	}
+	w.recovered(ctx, "plane a is back: all healthy, both planes in use")
+	w.flows(ctx, t)
+	w.lossless(ctx, t, "plane a back in use")
+	return nil
+}
+
+var planeLossy = serving("plane-lossy", "a plane loses 30 % of all packets, and recovers",
+	chapter{"Plane a loses three packets in ten", (*world).lossyPlane},
+)
+
+// lossyPlane tells what is lost: a plane that delivers most is not given up.
+func (w *world) lossyPlane(ctx context.Context) error {
+	const packets = 1500
+	t, err := w.traffic(ctx, "vm1", "vm3")
+	if err != nil {
+		return err
+	}
+	if err := w.Lose(ctx, "a", 30); err != nil {
+		return err
+	}
+	w.story.Eventually(ctx, fmt.Sprintf("%d packets are sent on every flow", packets), 3*settle, func() error {
+		if n := t.Sent(); n < packets {
+			return fmt.Errorf("%d were", n)
+		}
+		return nil
+	})
+	w.showStatus(ctx, "hv1")
+	out, err := w.hostroute(ctx, "hv1", "peers", "--socket", w.AgentSocket("hv1"))
+	w.story.Show("hostroute peers    (on hv1)", out)
+	if err != nil {
+		return err
+	}
+	_ = w.losses(ctx, t, "plane a loses 30 %") // what it loses is told
+	if err := w.RestoreLoss(ctx, "a"); err != nil {
+		return err
+	}
+	w.recovered(ctx, "plane a is sound: all healthy, both planes in use")
+	if t, err = w.traffic(ctx, "vm1", "vm3"); err != nil {
+		return err
+	}
+	w.lossless(ctx, t, "plane a sound again")
+	return nil
+}
