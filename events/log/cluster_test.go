@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/testenv"
 )
 
 // startCluster runs three servers of this process as one cluster.
@@ -45,7 +46,7 @@ func startCluster(t *testing.T) []*server.Server {
 			t.Fatal("a server doesn't become ready")
 		}
 	}
-	eventually(t, "the cluster has a leader", func() bool {
+	testenv.Eventually(t, "the cluster has a leader", func() bool {
 		for _, s := range servers {
 			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(servers) {
 				return true
@@ -100,7 +101,7 @@ func TestCluster(t *testing.T) {
 	}
 	checkBatches(t, l.all())
 	want := desired(t, state, "hv1")
-	eventually(t, "the follower agrees with replay", func() bool { return desired(t, f.State(), "hv1") == want })
+	testenv.Eventually(t, "the follower agrees with replay", func() bool { return desired(t, f.State(), "hv1") == want })
 }
 
 // race claims ten addresses from every ledger while gateways change.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/projector"
 )
 
@@ -93,9 +94,9 @@ func TestWhatEndedIsForgotten(t *testing.T) {
 	l.serve()
 	f := l.follow("hv1", FollowerOptions{})
 	l.publish(network("brief", "private", "192.168.0.0/24"), guest("brief", "hv1", "brief"))
-	eventually(t, "the guest is known", func() bool { return f.State().Guest("brief") != nil && f.State().Network("brief") != nil })
+	testenv.Eventually(t, "the guest is known", func() bool { return f.State().Guest("brief") != nil && f.State().Network("brief") != nil })
 	l.publish(&events.VMDeleted{VM: "brief"}, &events.NetworkRemoved{Network: "brief"})
-	eventually(t, "it is gone", func() bool { return f.State().Guest("brief") == nil && f.State().Network("brief") == nil })
+	testenv.Eventually(t, "it is gone", func() bool { return f.State().Guest("brief") == nil && f.State().Network("brief") == nil })
 	for _, subject := range []string{"hr.vm.brief", "hr.net.brief"} {
 		oldest, err := projector.DecodeRegister(subject, []byte("null"), 1)
 		if err != nil {
@@ -122,12 +123,12 @@ func TestAGoodMessageEndsAQuarantine(t *testing.T) {
 	for _, vm := range []string{"vm1", "vm9"} {
 		l.raw("hr.feed.hv1."+vm, nil, "rubbish")
 	}
-	eventually(t, "both are noticed", func() bool { return f.Status().Quarantined == 2 })
+	testenv.Eventually(t, "both are noticed", func() bool { return f.Status().Quarantined == 2 })
 	if _, err := late.catchUp(l.ctx); err != nil {
 		t.Fatal(err)
 	}
 	l.publish(assign("203.0.113.7/32", "vm1"))
-	eventually(t, "one is well again", func() bool { return f.Status().Quarantined == 1 })
+	testenv.Eventually(t, "one is well again", func() bool { return f.Status().Quarantined == 1 })
 	if _, err := late.catchUp(l.ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +184,7 @@ func TestWithoutAConnectionEverybodySaysSo(t *testing.T) {
 	l.base()
 	f := NewFollower(l.nc, "hv1", FollowerOptions{Logger: testLogger()})
 	stop()
-	eventually(t, "the connection is gone", func() bool { return !l.nc.IsConnected() })
+	testenv.Eventually(t, "the connection is gone", func() bool { return !l.nc.IsConnected() })
 	e := events.Event{Data: assign("203.0.113.7/32", "vm1")}
 	for name, do := range map[string]func() error{
 		"client":   func() error { _, err := NewClient(l.nc, 0).Publish(l.ctx, e); return err },

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/testenv"
 )
 
 // ear hears what a follower of hv1 would.
@@ -193,7 +194,7 @@ func TestFollowerIgnoresForgedLiveMessages(t *testing.T) {
 		}
 	}
 	l.publish(assign("203.0.113.7/32", "vm1"))
-	eventually(t, "the next event arrives", func() bool { return f.Status().Tick > before.Tick })
+	testenv.Eventually(t, "the next event arrives", func() bool { return f.Status().Tick > before.Tick })
 	l.same(f)
 	if s := f.Status(); s.Gaps != 0 || s.Quarantined != 0 {
 		t.Errorf("status %+v", s)
@@ -246,14 +247,14 @@ func TestFollowerServesOnWithoutTheLog(t *testing.T) {
 	f, _ := l.followFrom(dial(), "hv1", FollowerOptions{})
 	before := desired(t, f.State(), "hv1")
 	stop()
-	eventually(t, "the follower notices", func() bool { st := f.Status(); return !st.Connected && !st.InSync && st.LastError != "" })
+	testenv.Eventually(t, "the follower notices", func() bool { st := f.Status(); return !st.Connected && !st.InSync && st.LastError != "" })
 	if now := desired(t, f.State(), "hv1"); now != before {
 		t.Errorf("forgot something: %s", now)
 	}
 	startServer(t, ServerOptions{Store: store, Listen: strings.TrimPrefix(url, "nats://")})
-	eventually(t, "everybody is back", func() bool { return l.nc.IsConnected() && f.Status().InSync })
+	testenv.Eventually(t, "everybody is back", func() bool { return l.nc.IsConnected() && f.Status().InSync })
 	l.publish(assign("203.0.113.7/32", "vm1"))
-	eventually(t, "the follower follows", func() bool {
+	testenv.Eventually(t, "the follower follows", func() bool {
 		return desired(t, f.State(), "hv1") == desired(t, l.replay(), "hv1")
 	})
 	if st := f.Status(); st.LastError != "" || !st.InSync || st.Since.IsZero() {
@@ -272,7 +273,7 @@ func TestAntiEntropy(t *testing.T) {
 	l.await("the first catch-up", f.InSync())
 	l.publish(assign("203.0.113.7/32", "vm1"))
 	want := desired(t, l.replay(), "hv1")
-	eventually(t, "the follower asks", func() bool { return desired(t, f.State(), "hv1") == want })
+	testenv.Eventually(t, "the follower asks", func() bool { return desired(t, f.State(), "hv1") == want })
 }
 
 func TestChangesAreSignalledOnce(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/testenv"
 )
 
 // read lists the sequences and types that a filter selects.
@@ -142,9 +143,9 @@ func TestReadFollowsOverARestart(t *testing.T) {
 	}
 	next()
 	stop()
-	eventually(t, "the connection is gone", func() bool { return !nc.IsConnected() })
+	testenv.Eventually(t, "the connection is gone", func() bool { return !nc.IsConnected() })
 	startServer(t, ServerOptions{Store: store, Listen: strings.TrimPrefix(url, "nats://")})
-	eventually(t, "it is back", nc.IsConnected)
+	testenv.Eventually(t, "it is back", nc.IsConnected)
 	stored := l.publish(&events.VMMigrated{VM: "vm1", To: "hv2"})
 	if e := next(); e.Sequence != stored[0].Sequence {
 		t.Errorf("heard of %d; want %d", e.Sequence, stored[0].Sequence)

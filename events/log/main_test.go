@@ -179,18 +179,6 @@ func (l *lab) followFrom(nc *nats.Conn, hypervisor string, o FollowerOptions) (*
 	return f, stop
 }
 
-// eventually waits until a condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-		<-time.After(2 * time.Millisecond)
-	}
-}
-
 // desired is what a hypervisor must serve, as JSON.
 func desired(t testing.TB, s *projector.State, hypervisor string) string {
 	t.Helper()

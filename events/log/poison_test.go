@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/projector"
 )
 
@@ -73,7 +74,7 @@ func poisonSubject(t *testing.T, subject string) {
 	checkAll := func(when string) {
 		t.Helper()
 		want := desired(t, l.replay(), "hv1")
-		eventually(t, when+", the follower agrees with replay", func() bool { return desired(t, f.State(), "hv1") == want })
+		testenv.Eventually(t, when+", the follower agrees with replay", func() bool { return desired(t, f.State(), "hv1") == want })
 		fresh := l.follow("hv1", FollowerOptions{})
 		if have := desired(t, fresh.State(), "hv1"); have != want {
 			t.Errorf("%s, a new follower has %s\nreplay has               %s", when, have, want)
@@ -114,7 +115,7 @@ func TestFollowerReportsPoison(t *testing.T) {
 	l.serve()
 	f := l.follow("hv1", FollowerOptions{})
 	sequence := l.raw("hr.feed.hv1.vm1", nil, "rubbish")
-	eventually(t, "it is noticed", func() bool { return f.Status().Quarantined == 1 })
+	testenv.Eventually(t, "it is noticed", func() bool { return f.Status().Quarantined == 1 })
 	q := f.State().Quarantined()[0]
 	if q.Sequence != sequence || q.Subject != "hr.vm.vm1" || q.Reason == "" {
 		t.Errorf("got %+v", q)

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/testenv"
 )
 
 // drawEvent draws events about a small world, so that many of them meet.
@@ -109,7 +110,7 @@ func TestFollowersAgreeWithReplay(t *testing.T) {
 		for i, f := range followers {
 			hv := hvs[i%len(hvs)]
 			want := desired(t, state, hv)
-			eventually(t, fmt.Sprintf("follower %d of %s agrees with replay of %d events: %s", i/len(hvs), hv, published, want),
+			testenv.Eventually(t, fmt.Sprintf("follower %d of %s agrees with replay of %d events: %s", i/len(hvs), hv, published, want),
 				func() bool { return desired(t, f.State(), hv) == want })
 			if s := f.Status(); s.Gaps != 0 {
 				r.Errorf("follower %d of %s saw gaps: %+v", i/len(hvs), hv, s)

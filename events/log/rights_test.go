@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/testenv"
 )
 
 // startServerWithUsers runs a server where the agent of hv1 has no more rights
@@ -61,7 +62,7 @@ func TestAFollowerNeedsNoOtherRights(t *testing.T) {
 	f, _ := l.followFrom(dial("hv1"), "hv1", FollowerOptions{})
 	l.publish(assign("203.0.113.7/32", "vm1"))
 	want := desired(t, l.replay(), "hv1")
-	eventually(t, "the follower follows", func() bool { return desired(t, f.State(), "hv1") == want })
+	testenv.Eventually(t, "the follower follows", func() bool { return desired(t, f.State(), "hv1") == want })
 
 	// Nor does it get more: not another's snapshot, and not to publish.
 	other := NewFollower(dial("hv1"), "hv2", FollowerOptions{Timeout: 200 * time.Millisecond})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/projector"
 )
 
@@ -91,7 +92,7 @@ func TestSnapshotOfAnUnknownHypervisor(t *testing.T) {
 		t.Errorf("status %+v; want in sync and not registered", st)
 	}
 	l.publish(hypervisor("hv9"))
-	eventually(t, "the follower notices its registration", func() bool { return f.Status().Registered })
+	testenv.Eventually(t, "the follower notices its registration", func() bool { return f.Status().Registered })
 }
 
 func TestSnapshotUnchanged(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/events/log"
+	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/projector"
 )
 
@@ -180,13 +181,13 @@ func TestManyGuestsMayBeDeletedAtOnce(t *testing.T) {
 			{Tap: fmt.Sprintf("tap%d", i), MAC: events.MAC{Octets: [6]byte{2, 0, 0, 0, 0, byte(i + 1)}}, Network: "web"}}})
 		publish(&events.IPAssigned{VM: vmName(i), Prefix: events.PrefixFrom(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i + 1)}), 32))})
 	}
-	eventually(t, "all guests", func() bool {
+	testenv.Eventually(t, "all guests", func() bool {
 		return len(projector.Desired(task.State(), "hv1").Announcements) == guests
 	})
 	for i := range guests {
 		publish(&events.VMDeleted{VM: vmName(i)})
 	}
-	eventually(t, "the last deletion", func() bool {
+	testenv.Eventually(t, "the last deletion", func() bool {
 		s, _ := task.follower.Checkpoint()
 		return len(s.Guests()) == 0
 	})

@@ -16,23 +16,10 @@ import (
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/events/log"
 	"github.com/hostroute/hostroute/internal/config"
+	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/vrf"
 	"github.com/hostroute/hostroute/vrf/fake"
 )
-
-const patience = 30 * time.Second
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for pause := time.Millisecond; !ok(); pause = min(2*pause, 50*time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waiting for %s", what)
-		}
-		<-time.After(pause)
-	}
-}
 
 // runLog runs the log task of a hypervisor that serves the log itself.
 func runLog(t *testing.T, state, store string) (task *logTask, stop func()) {
@@ -55,7 +42,7 @@ func runLog(t *testing.T, state, store string) (task *logTask, stop func()) {
 func startLog(t *testing.T) *logTask {
 	task, stop := runLog(t, t.TempDir(), t.TempDir())
 	t.Cleanup(stop)
-	eventually(t, "the log to be caught up with", func() bool { return task.status().InSync })
+	testenv.Eventually(t, "the log to be caught up with", func() bool { return task.status().InSync })
 	if task.InSync() || task.Known() {
 		t.Error("a log that doesn't know the hypervisor is taken for its word")
 	}
@@ -89,7 +76,7 @@ func TestAnEventReachesTheKernel(t *testing.T) {
 	publish(&events.NetworkDefined{Network: "web", VRF: "public", Subnets: []events.Subnet{{Prefix: events.PrefixFrom(netip.MustParsePrefix("203.0.113.0/24"))}}})
 	publish(&events.VMCreated{VM: "a", Hypervisor: "hv1", Interfaces: []events.Interface{{Tap: "tap1", MAC: events.MAC{Octets: [6]byte{2, 0, 0, 0, 0, 1}}, Network: "web"}}})
 	publish(&events.IPAssigned{Prefix: prefix, VM: "a"})
-	eventually(t, "the guest's address to be known", func() bool {
+	testenv.Eventually(t, "the guest's address to be known", func() bool {
 		<-task.Changes()
 		g := task.State().Guest("a")
 		return g != nil && len(g.Addresses) == 1
@@ -103,7 +90,7 @@ func TestAnEventReachesTheKernel(t *testing.T) {
 		t.Errorf("the kernel has no route (%v)", err)
 	}
 	publish(&events.IPReleased{Prefix: prefix})
-	eventually(t, "the release to be known", func() bool {
+	testenv.Eventually(t, "the release to be known", func() bool {
 		<-task.Changes()
 		return len(task.State().Guest("a").Addresses) == 0
 	})
@@ -115,7 +102,7 @@ func TestAnEventReachesTheKernel(t *testing.T) {
 func TestARestartedAgentIsInSync(t *testing.T) {
 	state, store := t.TempDir(), t.TempDir()
 	first, stop := runLog(t, state, store)
-	eventually(t, "the log to be caught up with", func() bool { return first.status().InSync })
+	testenv.Eventually(t, "the log to be caught up with", func() bool { return first.status().InSync })
 	nc, err := log.Connect(first.status().URL, log.ConnectOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -124,11 +111,11 @@ func TestARestartedAgentIsInSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	nc.Close()
-	eventually(t, "the registration to be known", first.InSync)
+	testenv.Eventually(t, "the registration to be known", first.InSync)
 	stop()
 	second, stop := runLog(t, state, store)
 	defer stop()
-	eventually(t, "the restarted agent to be in sync", second.InSync)
+	testenv.Eventually(t, "the restarted agent to be in sync", second.InSync)
 	if s := second.status(); !s.Restored || s.SnapshotError != "" || s.Snapshots != 0 {
 		t.Errorf("it started anew: %+v", s)
 	}
@@ -149,7 +136,7 @@ func TestPoisonIsShown(t *testing.T) {
 	if err := nc.Publish("hr.feed.hv1.a", []byte("rubbish")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the rubbish to be put aside", func() bool { return len(task.status().Quarantined) == 1 })
+	testenv.Eventually(t, "the rubbish to be put aside", func() bool { return len(task.status().Quarantined) == 1 })
 	s := Status{Hypervisor: "hv1", Log: task.status()}
 	list := problems(s, nil)
 	if len(list) != 1 || !strings.Contains(list[0], "1 message of the log put aside, first sequence") || !strings.Contains(list[0], "(hr.vm.a)") {

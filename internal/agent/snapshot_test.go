@@ -16,6 +16,7 @@ import (
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/events/log"
 	"github.com/hostroute/hostroute/internal/config"
+	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/projector"
 )
 
@@ -116,7 +117,7 @@ func TestAnAgentStartsWithoutTheLog(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- task.Run(ctx) }()
-	eventually(t, "the guest to be known", func() bool { return task.State().Guest("a") != nil })
+	testenv.Eventually(t, "the guest to be known", func() bool { return task.State().Guest("a") != nil })
 	if task.Known() || task.InSync() {
 		t.Error("a snapshot is announced at once, or taken for all there is")
 	}

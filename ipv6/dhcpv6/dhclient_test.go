@@ -55,7 +55,7 @@ func TestDhclient(t *testing.T) {
 	d.says("script BOUND6", "new_ip6_address=2001:db8:cb00:7100::7", "new_dhcp6_name_servers=2001:db8:ffff::53", "new_dhcp6_domain_search=example.com. example.net.",
 		"new_dhcp6_ntp=0:1:0:10:20:1:d:b8:ff:ff:0:0:0:0:0:0:0:0:1:23")
 	d.says("script BOUND6", "new_ip6_prefix=2001:db8:cb00:7107::/64")
-	waitFor(t, "the address", func() bool { return hasAddress(guest, "2001:db8:cb00:7100::7") })
+	testenv.Eventually(t, "the address", func() bool { return hasAddress(guest, "2001:db8:cb00:7100::7") })
 
 	stop(syscall.SIGKILL)
 	stop = d.run("-N", "-P") // a reboot; with a prefix that is a Rebind (RFC 8415, section 18.2.12)
@@ -64,7 +64,7 @@ func TestDhclient(t *testing.T) {
 	stop(syscall.SIGKILL)
 	d.run("-N", "-P", "-r")
 	d.says("script RELEASE6", "old_ip6_prefix=2001:db8:cb00:7107::/64")
-	waitFor(t, "the release", func() bool { st := s.Status()["tap1"]; return st.Received["release"] > 0 && len(st.Bound) == 0 })
+	testenv.Eventually(t, "the release", func() bool { st := s.Status()["tap1"]; return st.Received["release"] > 0 && len(st.Bound) == 0 })
 	if st := s.Status()["tap1"]; len(st.Ignored) > 0 {
 		t.Errorf("the status is %+v", st)
 	}

@@ -59,7 +59,7 @@ func TestDhcpcd(t *testing.T) {
 	p.says("script REBIND6 eth0", "2001:db8:cb00:7100::7")
 	p.says("script DELEGATED6 lan0")
 	stop(syscall.SIGTERM)
-	waitFor(t, "the release", func() bool { st := s.Status()["tap1"]; return st.Received["release"] > 0 && len(st.Bound) == 0 })
+	testenv.Eventually(t, "the release", func() bool { st := s.Status()["tap1"]; return st.Received["release"] > 0 && len(st.Bound) == 0 })
 	if st := s.Status()["tap1"]; len(st.Ignored) > 0 {
 		t.Errorf("the status is %+v", st)
 	}

@@ -83,10 +83,10 @@ func TestNetworkd(t *testing.T) {
 			file(t, dir, "eth0.network", fmt.Sprintf(networkdConfig, "solicit", rapid), 0o644)
 			file(t, dir, "lan0.network", networkdLAN, 0o644)
 			says := startNetworkd(t, p, guest, dir)
-			waitFor(t, "the addresses", func() bool {
+			testenv.Eventually(t, "the addresses", func() bool {
 				return hasAddress(guest, "2001:db8:cb00:7100::7") && hasAddress(guest, "2001:db8:cb00:7100::8") && hasAddress(guest, "2001:db8:cb00:7107::5")
 			})
-			waitFor(t, "the configuration", func() bool { return containsAll(says(), settings()) })
+			testenv.Eventually(t, "the configuration", func() bool { return containsAll(says(), settings()) })
 			st := s.Status()["tap1"]
 			if two := st.Received["request"] == 0 && st.Sent["advertise"] == 0; two != (rapid == "yes") || len(st.Ignored) > 0 {
 				t.Errorf("the status is %+v", st)
@@ -99,10 +99,10 @@ func TestNetworkd(t *testing.T) {
 				st := s.Status()["tap1"]
 				return st.Received["renew"]+st.Received["rebind"] > 0 && len(st.Bound) == 3
 			}
-			waitFor(t, "a renewal", extended)
+			testenv.Eventually(t, "a renewal", extended)
 			stop()
 			s, _ = serve(t, hv, Options{}, one(short))
-			waitFor(t, "a renewal by the next server", extended)
+			testenv.Eventually(t, "a renewal by the next server", extended)
 			if st := s.Status()["tap1"]; st.Received["solicit"] > 0 {
 				t.Errorf("the next server had to begin anew: %+v", st)
 			}

@@ -51,7 +51,7 @@ func TestTwoTapsHaveNothingInCommon(t *testing.T) {
 		if a.MessageType != wire.MessageTypeReply || a.GetOneOption(wire.OptionRapidCommit) == nil {
 			t.Errorf("the rapid Solicit on %s was answered by %s, want a Reply with Rapid Commit", tap, a)
 		}
-		waitFor(t, "the status of "+tap, func() bool { return len(s.Status()[tap].Bound) == len(strings.Fields(mine(leases[tap]))) })
+		testenv.Eventually(t, "the status of "+tap, func() bool { return len(s.Status()[tap].Bound) == len(strings.Fields(mine(leases[tap]))) })
 	}
 }
 
@@ -63,16 +63,16 @@ func TestTheTapMayComeAndGo(t *testing.T) {
 	set(t, hv, s, one(lease()))
 	stop := run(t, s)
 	defer stop()
-	waitFor(t, "the lack of fe80::1 to be told", func() bool { return strings.Contains(s.Status()["tap1"].Error, "fe80::1") })
+	testenv.Eventually(t, "the lack of fe80::1 to be told", func() bool { return strings.Contains(s.Status()["tap1"].Error, "fe80::1") })
 	address(hv, "tap1")
-	waitFor(t, "the server to listen", func() bool { return listening(hv, "tap1") })
+	testenv.Eventually(t, "the server to listen", func() bool { return listening(hv, "tap1") })
 	c.ask(solicit(c))
 	hv.IP("link set tap1 down")
 	hv.IP("link set tap1 up")
 	address(hv, "tap1")
 	c.ask(solicit(c))
 	s.Set(nil)
-	waitFor(t, "the server to leave the tap", func() bool { return !listening(hv, "tap1") })
+	testenv.Eventually(t, "the server to leave the tap", func() bool { return !listening(hv, "tap1") })
 	if got := s.Status(); len(got) > 0 {
 		t.Errorf("a tap that is not served has a status: %v", got)
 	}
@@ -100,7 +100,7 @@ func TestWhoMayAskAndWhere(t *testing.T) {
 	}
 	ignored := func(why ipv6.DHCPIgnored) {
 		t.Helper()
-		waitFor(t, "a count of "+string(why), func() bool { return s.Status()["tap1"].Ignored[string(why)] == 1 })
+		testenv.Eventually(t, "a count of "+string(why), func() bool { return s.Status()["tap1"].Ignored[string(why)] == 1 })
 	}
 	c.send(renew(), "fe80::1")
 	if a := c.receive(); a.Options.Status() == nil || a.Options.Status().StatusCode != 5 || len(a.Options.IANA()) > 0 {
@@ -208,7 +208,7 @@ func TestAFloodIsItsOwnersTrouble(t *testing.T) {
 			}
 		}
 	}()
-	waitFor(t, "the limit to be reached", func() bool { return s.Status()["tap1"].Limited > 0 && sent.Load() > 10_000 })
+	testenv.Eventually(t, "the limit to be reached", func() bool { return s.Status()["tap1"].Limited > 0 && sent.Load() > 10_000 })
 	for range 30 {
 		quiet.ask(solicit(quiet))
 	}

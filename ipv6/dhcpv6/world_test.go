@@ -71,7 +71,7 @@ func serve(t *testing.T, hv *testenv.Netns, o Options, leases map[string]ipv6.Le
 	set(t, hv, s, leases)
 	stop = run(t, s)
 	for tap := range leases {
-		waitFor(t, "the server to listen on "+tap, func() bool { return listening(hv, tap) })
+		testenv.Eventually(t, "the server to listen on "+tap, func() bool { return listening(hv, tap) })
 	}
 	return s, stop
 }
@@ -113,17 +113,6 @@ func listening(hv *testenv.Netns, tap string) bool {
 	}) == unix.EADDRINUSE
 }
 
-// waitFor polls a condition until it holds or the test has waited too long.
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for tick := time.NewTicker(10 * time.Millisecond); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v for %s", patience, what)
-		}
-	}
-}
-
 // client is a DHCPv6 client of the test's own.
 type client struct {
 	t    *testing.T
@@ -147,7 +136,7 @@ func newClient(t *testing.T, guest *testenv.Netns, from ...string) *client {
 		return err
 	}}
 	var conn net.PacketConn
-	waitFor(t, "the guest's socket on "+address, func() bool {
+	testenv.Eventually(t, "the guest's socket on "+address, func() bool {
 		return guest.Do(func() (err error) { conn, err = bind.ListenPacket(t.Context(), "udp6", address); return err }) == nil
 	})
 	c.conn = conn.(*net.UDPConn)

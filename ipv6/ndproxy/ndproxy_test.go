@@ -19,7 +19,7 @@ func (w *world) configure(n int) {
 	w.t.Helper()
 	g := w.guests[n]
 	g.IP("addr add " + guestAddr(n) + "/64 dev eth0")
-	eventually(w.t, "the address of the guest to be its own", func() bool {
+	testenv.Eventually(w.t, "the address of the guest to be its own", func() bool {
 		out := g.Run("ip", "-6", "addr", "show", "dev", "eth0", "-tentative")
 		if contains(g.Run("ip", "-6", "addr", "show", "dev", "eth0"), "dadfailed") {
 			w.t.Fatal("the guest believes that its address is somebody else's")
@@ -124,7 +124,7 @@ func TestWhatIsIgnored(t *testing.T) {
 		before := len(guest.all())
 		guest.send(c.frame)
 		guest.send(solicitation(1, own, marker, ""))
-		eventually(t, "the answer after "+what, func() bool { return len(guest.all()) > before })
+		testenv.Eventually(t, "the answer after "+what, func() bool { return len(guest.all()) > before })
 		for _, f := range guest.all()[before:] {
 			if target := netip.AddrFrom16([16]byte(f[62:78])); target != netip.MustParseAddr(marker) {
 				t.Errorf("%s was answered, for %v", what, target)
@@ -135,7 +135,7 @@ func TestWhatIsIgnored(t *testing.T) {
 		}
 	}
 	guest.send(solicitation(1, own, other, other)) // a probe
-	eventually(t, "the answer to a probe", func() bool { return s.Status()["tap1"].LastTarget == netip.MustParseAddr(other) })
+	testenv.Eventually(t, "the answer to a probe", func() bool { return s.Status()["tap1"].LastTarget == netip.MustParseAddr(other) })
 	st := s.Status()["tap1"]
 	for why, n := range seen {
 		if why != ipv6.IgnoredDAD && st.Ignored[why] != n { // the guest's kernel does that as well
@@ -155,7 +155,7 @@ func TestAFloodIsTheFloodersOwn(t *testing.T) {
 	}
 	const other = "2001:db8:cb00:7100::9"
 	flood, question := solicitation(1, guestAddr(1), other, ""), solicitation(2, guestAddr(2), other, "")
-	eventually(t, "the flood to be at its limit", func() bool {
+	testenv.Eventually(t, "the flood to be at its limit", func() bool {
 		for range 1000 {
 			one.send(flood)
 		}
@@ -166,7 +166,7 @@ func TestAFloodIsTheFloodersOwn(t *testing.T) {
 			one.send(flood)
 		}
 		two.send(question)
-		eventually(t, "the answer to the other guest", func() bool { return len(two.all()) > i })
+		testenv.Eventually(t, "the answer to the other guest", func() bool { return len(two.all()) > i })
 	}
 	if st := s.Status(); st["tap2"].Limited != 0 || st["tap2"].Answers != 20 || st["tap1"].Panics != 0 {
 		t.Errorf("the status: %+v", st)
@@ -181,7 +181,7 @@ func TestATapThatBounces(t *testing.T) {
 	asks := func(what string) {
 		w.guests[1].IP("addr replace "+guestAddr(1)+"/64 dev eth0 nodad", "link set eth0 up")
 		guest := w.wire(1)
-		eventually(t, what, func() bool {
+		testenv.Eventually(t, what, func() bool {
 			guest.send(solicitation(1, guestAddr(1), "2001:db8:cb00:7100::9", ""))
 			return len(guest.all()) > 0
 		})
@@ -199,7 +199,7 @@ func TestATapThatBounces(t *testing.T) {
 	w.ready()
 	asks("an answer on the new device")
 	s.Set(nil)
-	eventually(t, "nothing to be served", func() bool { return len(s.Status()) == 0 && len(w.sockets()) == 0 })
+	testenv.Eventually(t, "nothing to be served", func() bool { return len(s.Status()) == 0 && len(w.sockets()) == 0 })
 }
 
 // TestATapInAVRF is on a kernel that has it.

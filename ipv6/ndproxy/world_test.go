@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/mdlayher/ndp"
 	"github.com/mdlayher/packet"
@@ -37,18 +36,6 @@ const (
 func guestMAC(n int) [6]byte { return [6]byte{2, 0, 0, 0, 1, byte(n)} }
 
 func guestAddr(n int) string { return fmt.Sprintf("2001:db8:cb00:7100::1:%d", n) }
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !is() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
 
 // world is a hypervisor with guests 1 to n, of which the n-th is at tap n and
 // has a port eth0 without an address.
@@ -135,7 +122,7 @@ func (w *world) run() *Server {
 func (w *world) ready() {
 	w.t.Helper()
 	for n := 1; n < len(w.guests); n++ {
-		eventually(w.t, "the socket of "+w.tap(n), func() bool { return slices.Contains(w.sockets(), w.port(n).Index) })
+		testenv.Eventually(w.t, "the socket of "+w.tap(n), func() bool { return slices.Contains(w.sockets(), w.port(n).Index) })
 	}
 }
 

@@ -46,7 +46,7 @@ func configuresItself(t *testing.T, hv, guest *testenv.Netns) {
 	service.Router.Routes = []netip.Prefix{netip.MustParsePrefix("2001:db8:ff00::/40")}
 	s.Set(map[fleet.Port]ipv6.Service{port(t, hv, "tap1"): service})
 	guest.IP("link set eth0 up")
-	eventually(t, "an address of its own and a temporary one", func() bool {
+	testenv.Eventually(t, "an address of its own and a temporary one", func() bool {
 		out := guest.Run("ip", "-6", "addr", "show", "dev", "eth0", "scope", "global", "-tentative")
 		return contains(out, "2001:db8:cb00:7101:", "mngtmpaddr", "temporary") && regexp.MustCompile(`valid_lft (7200|71\d\d)sec preferred_lft (3600|35\d\d)sec`).MatchString(out)
 	})
@@ -106,7 +106,7 @@ func TestWhatRdisc6Sees(t *testing.T) {
 	} {
 		s.Set(map[fleet.Port]ipv6.Service{at: {VM: name, Router: c.router}})
 		var out string
-		eventually(t, "an answer to rdisc6 with "+name, func() bool {
+		testenv.Eventually(t, "an answer to rdisc6 with "+name, func() bool {
 			raw, err := guest.Command("rdisc6", "-n", "-1", "-w", "3000", "eth0").CombinedOutput()
 			out = string(raw)
 			return err == nil && regexp.MustCompile(c.want[len(c.want)-1]).MatchString(out)
@@ -129,12 +129,12 @@ func TestGoodbyeIsForThoseWhoAreLeft(t *testing.T) {
 	services := map[fleet.Port]ipv6.Service{port(t, hv, "tap1"): slaac("2001:db8:1::/64")}
 	first, stop := run(t, hv)
 	first.Set(services)
-	eventually(t, "the first advertisement", func() bool { return len(heard.all()) > 0 })
+	testenv.Eventually(t, "the first advertisement", func() bool { return len(heard.all()) > 0 })
 	stop()
 	before := len(heard.all())
 	second, _ := run(t, hv)
 	second.Set(services)
-	eventually(t, "the first advertisement of the next process", func() bool { return len(heard.all()) > before })
+	testenv.Eventually(t, "the first advertisement of the next process", func() bool { return len(heard.all()) > before })
 	for _, ra := range heard.all() {
 		if ra.RouterLifetime != 1800*time.Second {
 			t.Errorf("across a restart the guest was told a lifetime of %v", ra.RouterLifetime)
@@ -142,7 +142,7 @@ func TestGoodbyeIsForThoseWhoAreLeft(t *testing.T) {
 	}
 	second.Set(nil)
 	last := heard.all()[0]
-	eventually(t, "the last advertisement", func() bool {
+	testenv.Eventually(t, "the last advertisement", func() bool {
 		all := heard.all()
 		last = all[len(all)-1]
 		return last.RouterLifetime == 0
@@ -169,14 +169,14 @@ func TestAGuestThatLeavesHearsNoGoodbye(t *testing.T) {
 	services := map[fleet.Port]ipv6.Service{port(t, hv, "tap1"): slaac("2001:db8:1::/64")}
 	first, stop := runWith(t, Options{Log: quiet, In: hv.Do, Stays: func(fleet.Port) bool { return false }})
 	first.Set(services)
-	eventually(t, "the first advertisement", func() bool { return len(heard.all()) > 0 })
+	testenv.Eventually(t, "the first advertisement", func() bool { return len(heard.all()) > 0 })
 	first.Set(nil)
-	eventually(t, "the tap dropped", func() bool { return len(first.Status()) == 0 })
+	testenv.Eventually(t, "the tap dropped", func() bool { return len(first.Status()) == 0 })
 	stop()
 	before := len(heard.all())
 	second, _ := run(t, hv)
 	second.Set(services)
-	eventually(t, "the first advertisement of the next process", func() bool { return len(heard.all()) > before })
+	testenv.Eventually(t, "the first advertisement of the next process", func() bool { return len(heard.all()) > before })
 	for _, ra := range heard.all() {
 		if ra.RouterLifetime == 0 {
 			t.Error("a guest that leaves was told that it has no router")
@@ -195,11 +195,11 @@ func TestTapsHaveNothingToDoWithEachOther(t *testing.T) {
 	heardByOne, heardByTwo := listenAt(t, one), listenAt(t, two)
 	s, _ := run(t, hv)
 	s.Set(map[fleet.Port]ipv6.Service{port(t, hv, "tap1"): slaac("2001:db8:1::/64"), port(t, hv, "tap2"): slaac("2001:db8:2::/64")})
-	eventually(t, "both to have begun", func() bool { return len(heardByOne.all()) > 0 && len(heardByTwo.all()) > 0 })
+	testenv.Eventually(t, "both to have begun", func() bool { return len(heardByOne.all()) > 0 && len(heardByTwo.all()) > 0 })
 
 	flood := sender6(t, one)
 	solicitation := routerSolicitation(netip.MustParseAddr("fe80::5"), 255)
-	eventually(t, "the flood to be at its limit", func() bool {
+	testenv.Eventually(t, "the flood to be at its limit", func() bool {
 		for range 100 {
 			flood(solicitation)
 		}
@@ -208,7 +208,7 @@ func TestTapsHaveNothingToDoWithEachOther(t *testing.T) {
 	before := len(heardByTwo.all())
 	sender6(t, two)(routerSolicitation(netip.MustParseAddr("fe80::6"), 255))
 	two.IP("addr add fe80::6/64 dev eth0 nodad")
-	eventually(t, "the answer to the other guest", func() bool {
+	testenv.Eventually(t, "the answer to the other guest", func() bool {
 		flood(solicitation)
 		return len(heardByTwo.all()) > before
 	})
@@ -278,7 +278,7 @@ func TestWhoIsAnswered(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, "the first advertisement", func() bool { return to("ff02::1") > 0 })
+	testenv.Eventually(t, "the first advertisement", func() bool { return to("ff02::1") > 0 })
 	send := sender6(t, guest)
 	hardware := &ndp.LinkLayerAddress{Direction: ndp.Source, Addr: net.HardwareAddr{2, 0, 0, 0, 1, 1}}
 	broken := routerSolicitation(netip.MustParseAddr("fe80::5"), 255)
@@ -286,12 +286,12 @@ func TestWhoIsAnswered(t *testing.T) {
 	send(broken)
 	send(routerSolicitation(netip.MustParseAddr("fe80::5"), 64, hardware))
 	send(routerSolicitation(netip.IPv6Unspecified(), 255, hardware))
-	eventually(t, "the invalid ones to be counted", func() bool { return s.Status()["tap1"].Invalid == 2 })
+	testenv.Eventually(t, "the invalid ones to be counted", func() bool { return s.Status()["tap1"].Invalid == 2 })
 	send(routerSolicitation(netip.MustParseAddr("fe80::5"), 255, hardware)) // the kernel learns the address from it
-	eventually(t, "the answer to a host", func() bool { return to("fe80::5") > 0 })
+	testenv.Eventually(t, "the answer to a host", func() bool { return to("fe80::5") > 0 })
 	before := to("ff02::1")
 	send(routerSolicitation(netip.IPv6Unspecified(), 255))
-	eventually(t, "the answer to all", func() bool { return to("ff02::1") > before })
+	testenv.Eventually(t, "the answer to all", func() bool { return to("ff02::1") > before })
 	arrived := len(heard.all())
 	if st := s.Status()["tap1"]; st.Solicitations != 2 || st.Invalid != 2 || to("fe80::5") != 1 || int(st.Advertisements) < arrived || st.LastSolicitor != netip.IPv6Unspecified() {
 		t.Errorf("the status: %+v", st)
@@ -312,11 +312,11 @@ func TestWhatLeavesTheServiceLeavesTheGuest(t *testing.T) {
 	s.Set(map[fleet.Port]ipv6.Service{at: service})
 	guest.IP("link set eth0 up")
 	routes := func() string { return guest.Run("ip", "-6", "route", "show") }
-	eventually(t, "address, prefix and route", func() bool {
+	testenv.Eventually(t, "address, prefix and route", func() bool {
 		return contains(routes(), "2001:db8:1::/64", "2001:db8:ff00::/40") && contains(guest.Run("ip", "-6", "addr"), "2001:db8:1:")
 	})
 	s.Set(map[fleet.Port]ipv6.Service{at: slaac("2001:db8:2::/64")})
-	eventually(t, "a new address, the old one deprecated, prefix and route gone", func() bool {
+	testenv.Eventually(t, "a new address, the old one deprecated, prefix and route gone", func() bool {
 		out := guest.Run("ip", "-6", "addr")
 		return contains(out, "2001:db8:2:") && regexp.MustCompile(`2001:db8:1:\S+ scope global deprecated`).MatchString(out) &&
 			!strings.Contains(routes(), "2001:db8:1::/64") && !strings.Contains(routes(), "2001:db8:ff00::/40")
@@ -337,13 +337,13 @@ func TestATapThatComesLate(t *testing.T) {
 	s, _ := run(t, hv)
 	old := port(t, hv, "tap1")
 	s.Set(map[fleet.Port]ipv6.Service{old: slaac("2001:db8:1::/64")})
-	eventually(t, "a failure to be counted", func() bool { return s.Status()["tap1"].Failed > 0 })
+	testenv.Eventually(t, "a failure to be counted", func() bool { return s.Status()["tap1"].Failed > 0 })
 	hv.IP("addr add fe80::1/64 dev tap1 nodad")
-	eventually(t, "the first advertisement", func() bool { return len(heard.all()) > 0 })
+	testenv.Eventually(t, "the first advertisement", func() bool { return len(heard.all()) > 0 })
 
 	hv.IP("link set tap1 down", "link set tap1 up", "addr add fe80::1/64 dev tap1 nodad")
 	before := len(heard.all())
-	eventually(t, "an answer after a bounce", func() bool {
+	testenv.Eventually(t, "an answer after a bounce", func() bool {
 		sender6(t, guest)(routerSolicitation(netip.MustParseAddr("fe80::5"), 255))
 		guest.IP("addr replace fe80::5/64 dev eth0 nodad")
 		return len(heard.all()) > before
@@ -358,10 +358,10 @@ func TestATapThatComesLate(t *testing.T) {
 		t.Fatal("the new device has the index of the old one")
 	}
 	s.Set(map[fleet.Port]ipv6.Service{now: slaac("2001:db8:1::/64")})
-	eventually(t, "the first advertisement of the new device", func() bool { return len(heard.all()) > 0 })
+	testenv.Eventually(t, "the first advertisement of the new device", func() bool { return len(heard.all()) > 0 })
 	if st := s.Status()["tap1"]; st.Error != "" || st.Failed != 0 {
 		t.Errorf("the status of the new device: %+v", st)
 	}
 	s.Set(map[fleet.Port]ipv6.Service{{Name: "tap1", Index: old.Index}: slaac("2001:db8:1::/64")})
-	eventually(t, "the error of a device that is gone", func() bool { return s.Status()["tap1"].Error != "" })
+	testenv.Eventually(t, "the error of a device that is gone", func() bool { return s.Status()["tap1"].Error != "" })
 }

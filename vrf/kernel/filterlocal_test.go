@@ -114,7 +114,7 @@ func (s *stage) arpReply(senderMAC [6]byte, sender, target string) bool {
 	// A request that is answered for sure comes after it.
 	s.portA.send(ether(s.portA.mac, [6]byte{255, 255, 255, 255, 255, 255}, unix.ETH_P_ARP, arp(1, s.portA.mac, vmA, "169.254.0.1")))
 	reply := func(of string) string { return string(arp(2, vrf.TapMAC, of, vmA)[:18]) }
-	eventually(s.t, "the answer of the gateway", func() bool { return s.portA.saw(reply("169.254.0.1")) })
+	testenv.Eventually(s.t, "the answer of the gateway", func() bool { return s.portA.saw(reply("169.254.0.1")) })
 	return s.portA.saw(reply(target))
 }
 
@@ -177,14 +177,14 @@ func TestDuplicates(t *testing.T) {
 		}
 		return ""
 	}
-	eventually(t, "the end of detection for its own address", func() bool {
+	testenv.Eventually(t, "the end of detection for its own address", func() bool {
 		own := state(vmA6)
 		return own != "" && !strings.Contains(own, "tentative")
 	})
 	if own := state(vmA6); strings.Contains(own, "dadfailed") {
 		t.Errorf("the guest's own address is %s", own)
 	}
-	eventually(t, "the conflict over the gateway's", func() bool { return strings.Contains(state("fe80::1"), "dadfailed") })
+	testenv.Eventually(t, "the conflict over the gateway's", func() bool { return strings.Contains(state("fe80::1"), "dadfailed") })
 	if out := s.hv.Run("ip", "-6", "addr", "show", "dev", "tap0"); strings.Contains(out, "dadfailed") {
 		t.Errorf("the gateway lost its address: %s", out)
 	}

@@ -247,7 +247,7 @@ func TestRelease(t *testing.T) {
 	s.hv.IP("link set tap0 up")
 	s.portA.send(s.v4(ipv4(vmA, vmB, unix.IPPROTO_UDP, 0, udp(1, 2, "released"))))
 	s.portA.send(ether(s.portA.mac, vrf.TapMAC, unix.ETH_P_ARP, arp(1, s.portA.mac, vmA, "169.254.0.1")))
-	eventually(t, "the count of what it sent", func() bool { return s.drops().Spoofed >= 2 })
+	testenv.Eventually(t, "the count of what it sent", func() bool { return s.drops().Spoofed >= 2 })
 	s.host.Taps = append(s.host.Taps, released)
 	s.apply()
 	if s.passes(s.v4(ipv4(vmA, vmB, unix.IPPROTO_UDP, 0, udp(1, 2, "again"))), "released", "own") {
@@ -272,14 +272,14 @@ func TestPatterns(t *testing.T) {
 		must(t, err)
 		return d["vnet7"].Spoofed - before["vnet7"].Spoofed
 	}
-	eventually(t, "the count of what it sent", func() bool { return counted() == 1 })
+	testenv.Eventually(t, "the count of what it sent", func() bool { return counted() == 1 })
 	s.hv.Sysctl("net.ipv4.conf.vnet7.rp_filter=0")
 	s.hv.IP("addr add 198.51.100.1/24 dev vnet7")
 	_, err = s.k.Apply(t.Context(), s.host, vrf.Options{Links: []string{"vnet7"}})
 	must(t, err)
 	s.wantElements("inet", "exempt", "lo", "u0", "vnet7")
 	s.portA.send(s.v4(ipv4("198.51.100.2", vmB, unix.IPPROTO_UDP, 0, udp(1, 2, "the host's"))))
-	eventually(t, "a packet from the host's own port", func() bool { return s.portB.saw("the host's") })
+	testenv.Eventually(t, "a packet from the host's own port", func() bool { return s.portB.saw("the host's") })
 	s.hv.IP("addr del 198.51.100.1/24 dev vnet7")
 	_, err = s.k.Apply(t.Context(), s.host, vrf.Options{Links: []string{"vnet7"}})
 	must(t, err)
@@ -307,7 +307,7 @@ func TestOutsideItsVRF(t *testing.T) {
 	s.hv.IP("link set tap0 nomaster", "link set tap0 up", "route add 2001:db8:9::/64 via fe80::9 dev tap1")
 	before := s.drops()
 	s.portA.send(s.v6(ipv6(vmA6, "2001:db8:9::9", unix.IPPROTO_UDP, udp(1, 2, "outside"))))
-	eventually(t, "the count of what it sent", func() bool { return s.drops().Refused == before.Refused+1 })
+	testenv.Eventually(t, "the count of what it sent", func() bool { return s.drops().Refused == before.Refused+1 })
 	s.apply()
 	if s.passes(s.v4(ipv4(vmA, vmB, unix.IPPROTO_UDP, 0, udp(1, 2, "inside"))), "outside", "own") {
 		t.Error("the guest's packet left by the host's own table")

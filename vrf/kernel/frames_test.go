@@ -269,7 +269,7 @@ func (s *stage) passes(frame []byte, text, marker string) bool {
 	s.t.Helper()
 	s.portA.send(frame)
 	s.portA.send(s.v4(ipv4(vmA, internet, unix.IPPROTO_UDP, 0, udp(1000, 2000, marker))))
-	eventually(s.t, "the frame that is allowed", func() bool { return s.portEdge.saw(marker) })
+	testenv.Eventually(s.t, "the frame that is allowed", func() bool { return s.portEdge.saw(marker) })
 	return s.portEdge.saw(text) || s.portB.saw(text)
 }
 

@@ -103,7 +103,7 @@ func (s *stage) answered(p *port, from string, frame []byte) {
 	p.forget()
 	p.send(frame)
 	answer := string(netip.MustParseAddr("fe80::1").AsSlice()) + string(netip.MustParseAddr(from).AsSlice()) + string(rune(neighbourAdvert))[1:]
-	eventually(s.t, "the answer to "+from, func() bool { return p.saw(answer) })
+	testenv.Eventually(s.t, "the answer to "+from, func() bool { return p.saw(answer) })
 }
 
 // TestManyAddresses: a guest with dozens of addresses, as containers or
@@ -156,7 +156,7 @@ func TestFullOfAddresses(t *testing.T) {
 	before := s.drops()
 	s.portA.forget()
 	s.portA.send(s.solicit("fe80::9"))
-	eventually(t, "the count of the new one", func() bool { return s.drops().Limited > before.Limited })
+	testenv.Eventually(t, "the count of the new one", func() bool { return s.drops().Limited > before.Limited })
 	if out := s.hv.Run("ip", "-6", "neigh", "show", "dev", "tap0"); strings.Contains(out, "fe80::9 ") {
 		t.Errorf("the new one is remembered: %s", out)
 	}

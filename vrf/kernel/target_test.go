@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -10,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/vrf"
@@ -102,7 +100,7 @@ func state(up bool) string {
 func (k *target) SetCarrier(name string, on bool) {
 	k.t.Helper()
 	k.ip("link", "set", "p-"+name, state(on))
-	eventually(k.t, "the carrier of "+name, func() bool {
+	testenv.Eventually(k.t, "the carrier of "+name, func() bool {
 		link := k.ip("-o", "link", "show", name)
 		if on {
 			return strings.Contains(link, "state UP")
@@ -110,23 +108,6 @@ func (k *target) SetCarrier(name string, on bool) {
 		return strings.Contains(link, "state DOWN") && k.ip("nexthop", "show", "dev", name) == "" ||
 			strings.Contains(link, "state LOWERLAYERDOWN") && k.ip("nexthop", "show", "dev", name) == ""
 	})
-}
-
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	for tick := time.NewTicker(10 * time.Millisecond); ; {
-		if done() {
-			tick.Stop()
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }
 
 func (k *target) AddForeignRoute(table uint32, p netip.Prefix, metric uint32) {

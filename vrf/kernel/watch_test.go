@@ -72,7 +72,7 @@ func (l *noticeLog) clear() {
 
 func (l *noticeLog) wait(t *testing.T, what string, seen func(Notice) bool) {
 	t.Helper()
-	eventually(t, what, func() bool {
+	testenv.Eventually(t, what, func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return slices.ContainsFunc(l.list, seen)

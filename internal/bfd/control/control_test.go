@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hostroute/hostroute/internal/bfd"
+	"github.com/hostroute/hostroute/internal/testenv"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -87,17 +88,6 @@ func spec(name string, host byte) bfd.Spec {
 	}}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 30 s", what)
-		}
-	}
-}
-
 // serve runs a server on a path until stop or the end of the test.
 func serve(t *testing.T, path string, s *Server) (stop func()) {
 	t.Helper()
@@ -158,28 +148,28 @@ func TestSetAndChanges(t *testing.T) {
 	if err := c.Set([]bfd.Spec{spec("one", 2), spec("two", 3)}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "an error", func() bool { return strings.Contains(c.State().LastError, "there is no such socket") })
+	testenv.Eventually(t, "an error", func() bool { return strings.Contains(c.State().LastError, "there is no such socket") })
 	stop := serve(t, path, &Server{Engine: m, Log: quiet})
-	eventually(t, "the set", func() bool { return heard() == "one down, two down" })
+	testenv.Eventually(t, "the set", func() bool { return heard() == "one down, two down" })
 	m.enter(1, bfd.Up)
-	eventually(t, "a change", func() bool { return heard() == "one down, two down, two up" })
+	testenv.Eventually(t, "a change", func() bool { return heard() == "one down, two down, two up" })
 	if s, ok := c.Session("two"); !ok || !s.Up() || s.MinTx != Duration(300*time.Millisecond) || s.Remote != spec("", 3).Remote {
 		t.Errorf("%+v", s)
 	}
 	if err := c.Set([]bfd.Spec{spec("two", 3)}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the removal", func() bool { s := c.State(); return len(s.Sessions) == 1 && s.Connected })
+	testenv.Eventually(t, "the removal", func() bool { s := c.State(); return len(s.Sessions) == 1 && s.Connected })
 
 	// The server starts anew: the last state stays meanwhile, and the set comes back.
 	stop()
-	eventually(t, "the loss of the connection", func() bool { return !c.State().Connected })
+	testenv.Eventually(t, "the loss of the connection", func() bool { return !c.State().Connected })
 	if s, ok := c.Session("two"); !ok || s.Name != "two" {
 		t.Errorf("forgot what it knew: %+v", s)
 	}
 	again := newMemory()
 	serve(t, path, &Server{Engine: again, Log: quiet})
-	eventually(t, "the set again", func() bool { return again.names() == "two" && c.State().Connected })
+	testenv.Eventually(t, "the set again", func() bool { return again.names() == "two" && c.State().Connected })
 	if s := c.State(); s.LastError != "" {
 		t.Errorf("%+v", s)
 	}
@@ -192,11 +182,11 @@ func TestTheEndOfAClientChangesNothing(t *testing.T) {
 	if err := c.Set([]bfd.Spec{spec("one", 2)}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the set", func() bool { return m.names() == "one" })
+	testenv.Eventually(t, "the set", func() bool { return m.names() == "one" })
 	stop()
 	m.enter(0, bfd.Up)
 	_, heard, _ := client(t, path) // one that only looks
-	eventually(t, "what is there", func() bool { return heard() == "one up" })
+	testenv.Eventually(t, "what is there", func() bool { return heard() == "one up" })
 	if m.names() != "one" {
 		t.Errorf("sessions %s", m.names())
 	}
@@ -210,9 +200,9 @@ func TestKeepEnds(t *testing.T) {
 	if err := c.Set([]bfd.Spec{spec("one", 2)}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the set", func() bool { return m.names() == "one" })
+	testenv.Eventually(t, "the set", func() bool { return m.names() == "one" })
 	stop()
-	eventually(t, "the end of the sessions", func() bool { return m.names() == "" })
+	testenv.Eventually(t, "the end of the sessions", func() bool { return m.names() == "" })
 }
 
 // TestKeepIsForTheLastAskerOnly tells time by a fake clock.
