@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,14 +15,11 @@ import (
 	"github.com/hostroute/hostroute/internal/bfd/udp"
 )
 
-// defaultBFDSocket is where the agent asks for sessions.
-const defaultBFDSocket = "/run/hostroute/bfd.sock"
-
 // defaultBFDState must not outlive a boot, and /run doesn't.
 const defaultBFDState = "/run/hostroute/bfd.state"
 
 // bfdCommand speaks BFD for the agent, which asks for sessions over a socket:
-// what the sessions are is not configured here, so that a change of the
+// what the sessions are is not read here, so that a change of the
 // configuration needs a restart of the agent only.
 func (a *app) bfdCommand() *cobra.Command {
 	var path, socket, state string
@@ -46,10 +44,10 @@ func (a *app) bfdCommand() *cobra.Command {
 			}
 			outliveReader()
 			udp.Tune()
-			return serveBFD(ctx, socket, state, keep, logger(a.stderr, debug))
+			return serveBFD(ctx, cmp.Or(socket, cfg.BFD.Socket), state, keep, logger(a.stderr, debug))
 		})
 	configFlags(c, &path, &debug)
-	c.Flags().StringVar(&socket, "socket", defaultBFDSocket, "`PATH` of the socket on which the agent asks for sessions")
+	c.Flags().StringVar(&socket, "socket", "", "`PATH` of the socket on which the agent asks for sessions (default: bfd.socket of the configuration)")
 	c.Flags().StringVar(&state, "state", defaultBFDState, "`PATH` of the file that lets the next process go on with the sessions; \"\": none, and peers are told of the end")
 	c.Flags().DurationVar(&keep, "keep", 0, "shut sessions that no agent asks for anew within this `TIME` after the one that did has gone; 0s: never")
 	c.Flags().BoolVar(&check, "check", false, "check the configuration and end")
