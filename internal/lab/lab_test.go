@@ -186,7 +186,7 @@ func checkPower(t *testing.T, l *Lab) {
 		}
 		return nil
 	})
-	if err := l.PowerOffHost(ctx, "hv2"); err != nil {
+	if _, err := l.PowerOffHost(ctx, "hv2"); err != nil {
 		t.Fatal(err)
 	}
 	if d, err := l.Daemon("hv2", "sleeper"); err != nil || d.Alive() {
@@ -208,7 +208,7 @@ func checkPower(t *testing.T, l *Lab) {
 	if err := l.Ping(ctx, "hv2", l.Topology.LogAddress.Addr()); err != nil {
 		t.Error(err)
 	}
-	if err := l.PowerOffHost(ctx, "hv9"); err == nil {
+	if _, err := l.PowerOffHost(ctx, "hv9"); err == nil {
 		t.Error("switching off a host that is not there: no error")
 	}
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 )
 
 // PowerOffHost cuts a hypervisor's power: its programs are gone without a word, with its kernel's state and all of its
-// cables, those of the guests that the topology gives it included. Its disk stays.
-func (l *Lab) PowerOffHost(ctx context.Context, hypervisor string) error {
+// cables, those of the guests that the topology gives it included. Its disk stays. It
+// returns when no plane had it any more.
+func (l *Lab) PowerOffHost(ctx context.Context, hypervisor string) (cut time.Time, err error) {
 	namespace := l.Topology.Namespace(hypervisor)
 	// Cables are pulled first: nobody shall see the end of a program's connections. And they are pulled one by one: the
 	// kernel takes its time to remove those of a namespace that has gone.
@@ -22,6 +24,7 @@ func (l *Lab) PowerOffHost(ctx context.Context, hypervisor string) error {
 		}
 		errs = append(errs, fabric.run(ctx, l.Topology.Namespace(p.Node)))
 	}
+	cut = time.Now()
 	var management, host, all batch
 	management.add("link del %s", portName(hypervisor, NodeMgmt))
 	for _, g := range l.Topology.Guests {
@@ -35,9 +38,9 @@ func (l *Lab) PowerOffHost(ctx context.Context, hypervisor string) error {
 	errs = append(errs, management.run(ctx, l.Topology.Namespace(NodeMgmt)), host.run(ctx, namespace),
 		endAll(ctx, []string{namespace}, syscall.SIGKILL), all.run(ctx, ""))
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("switching %s off: %w", hypervisor, err)
+		return cut, fmt.Errorf("switching %s off: %w", hypervisor, err)
 	}
-	return nil
+	return cut, nil
 }
 
 // PowerOnHost boots a hypervisor that was switched off: it has its cables, and its guests are there with new ones and

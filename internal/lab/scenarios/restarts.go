@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -30,10 +29,8 @@ func agentKills() int {
 // own report of what is deleted in it, and both reflectors.
 func (w *world) killAgent(ctx context.Context) error {
 	const hv = "hv2"
-	for _, h := range w.Topology.Hypervisors {
-		if _, err := w.Start(ctx, h.Name, "monitor", "ip", "monitor", "route", "nexthop", "rule"); err != nil {
-			return err
-		}
+	if err := w.startMonitors(ctx); err != nil {
+		return err
 	}
 	t, err := w.traffic(ctx, "vm1", "vm3")
 	if err != nil {
@@ -99,29 +96,13 @@ func (w *world) reflected(ctx context.Context, guest string) error {
 	return missing
 }
 
-// nothingDeleted reads what ip-monitor(8) wrote.
+// nothingDeleted wants a kernel to have told of no deletion.
 func (w *world) nothingDeleted(hv string) error {
-	d, err := w.Daemon(hv, "monitor")
-	if err != nil {
-		return err
+	deleted, err := w.deleted(hv)
+	if err == nil && len(deleted) > 0 {
+		err = fmt.Errorf("%d: %+v", len(deleted), deleted[:min(len(deleted), 4)])
 	}
-	if !d.Alive() {
-		return errors.New("its monitor ended")
-	}
-	raw, err := os.ReadFile(d.Log)
-	if err != nil {
-		return err
-	}
-	var deleted []string
-	for line := range strings.Lines(string(raw)) {
-		if strings.HasPrefix(line, "Deleted") && strings.Contains(line, "proto 201") {
-			deleted = append(deleted, strings.TrimSpace(line))
-		}
-	}
-	if len(deleted) > 0 {
-		return fmt.Errorf("%d: %s", len(deleted), strings.Join(deleted[:min(len(deleted), 4)], " | "))
-	}
-	return nil
+	return err
 }
 
 var coldStart = serving("cold-start", "a hypervisor boots while the log is out of reach, and serves its guests from its own snapshot",
@@ -134,7 +115,7 @@ func (w *world) coldAndDark(ctx context.Context) error {
 	if err := w.endLog(ctx); err != nil {
 		return err
 	}
-	if err := w.PowerOffHost(ctx, "hv1"); err != nil {
+	if _, err := w.PowerOffHost(ctx, "hv1"); err != nil {
 		return err
 	}
 	w.story.Eventually(ctx, "hv2 and hv3 have no route to its guests", 2*settle, func() error {
