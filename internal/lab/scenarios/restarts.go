@@ -17,10 +17,10 @@ var agentKill = serving("agent-kill", "an agent is ended again and again, by TER
 )
 
 // agentKills is how often: a hundred times, or what takes an emulated machine
-// about two minutes.
+// about a minute.
 func agentKills() int {
 	if lab.TimeFactor() > 1 {
-		return 12
+		return 6
 	}
 	return 100
 }
