@@ -85,7 +85,8 @@ func (s socket) Read(buf []byte) (int, struct{}, error) {
 }
 
 // patience is how long a tap whose queue is full may hold up a packet.
-const patience = 100 * time.Millisecond
+// A host that is busy may keep this process waiting for a good part of that.
+const patience = 2 * time.Second
 
 // send sends a frame with its header.
 func (s socket) send(frame []byte) error {

@@ -21,7 +21,8 @@ import (
 const hopLimit = 255
 
 // patience is how long a tap whose queue is full may hold up a packet.
-const patience = 100 * time.Millisecond
+// A host that is busy may keep this process waiting for a good part of that.
+const patience = 2 * time.Second
 
 var (
 	allNodes   = netip.MustParseAddr("ff02::1")

@@ -110,7 +110,8 @@ func (s *socket) SetReadDeadline(t time.Time) error { return s.udp.SetReadDeadli
 
 // writePatience is how long a tap whose queue is full may hold up an answer, and the
 // end of its service.
-const writePatience = 100 * time.Millisecond
+// A host that is busy may keep this process waiting for a good part of that.
+const writePatience = 2 * time.Second
 
 // write sends a message to the client port of an address behind the tap. The
 // source is the server's identifier, whatever other addresses the tap has.
