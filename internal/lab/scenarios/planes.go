@@ -123,7 +123,9 @@ func (w *world) lossyPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_ = w.losses(ctx, t, "plane a loses 30 %") // what it loses is told
+	for _, l := range t.Stop(ctx) { // no outage begins or ends
+		w.story.Measure("plane a loses 30 %: "+l.Flow.String(), fmt.Sprintf("%d of %d lost", l.Lost, l.Sent))
+	}
 	if err := w.RestoreLoss(ctx, "a"); err != nil {
 		return err
 	}
