@@ -34,7 +34,7 @@ func disguised() lab.Topology {
 	}
 	t.Networks = append(t.Networks, flat)
 	for n := range t.Networks {
-		t.Networks[n].Lease = 60
+		t.Networks[n].Lease = 120
 	}
 	for _, n := range []int{3, 4} {
 		i := &t.Guests[n-1].Interfaces[0]
