@@ -89,6 +89,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.speak(ctx) })
 	group.Go(func() error { return a.verify(ctx) })
 	group.Go(func() error { return a.watchdog(ctx) })
+	group.Go(func() error { return panicWhenTold(ctx) })
 	group.Go(func() error { return socket.Serve(ctx, listener) })
 	return group.Wait()
 }

@@ -99,7 +99,7 @@ func (l *Lab) StartBFD(ctx context.Context, binary, hypervisor string) (*Daemon,
 	return d, d.await(ctx, "BFD of "+hypervisor+" to answer", func() error { return connects(l.BFDSocket(hypervisor)) })
 }
 
-// StartAgent starts `hostroute agent` on a hypervisor and waits until its socket answers. Where `hostroute bfd` doesn't
+// StartAgent starts `hostroute agent` on a hypervisor, so that SIGUSR2 makes it panic, and waits until its socket answers. Where `hostroute bfd` doesn't
 // run, as on a host that has just booted, it is started first.
 func (l *Lab) StartAgent(ctx context.Context, binary, hypervisor string) (*Daemon, error) {
 	if d, err := l.Daemon(hypervisor, "bfd"); err != nil || !d.Alive() {
@@ -107,7 +107,7 @@ func (l *Lab) StartAgent(ctx context.Context, binary, hypervisor string) (*Daemo
 			return nil, err
 		}
 	}
-	d, err := l.Start(ctx, hypervisor, "agent", binary, "agent", "--config", l.AgentConfig(hypervisor))
+	d, err := l.Start(ctx, hypervisor, "agent", "env", "HOSTROUTE_PANIC_ON_USR2=1", binary, "agent", "--config", l.AgentConfig(hypervisor))
 	if err != nil {
 		return nil, err
 	}

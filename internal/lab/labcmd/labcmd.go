@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -66,6 +68,7 @@ func listJSON(w io.Writer, scenarios []scenario.Scenario) error {
 
 func runCommand(scenarios []scenario.Scenario, dir *string) *cobra.Command {
 	var keep bool
+	var o scenario.Options
 	cmd := &cobra.Command{
 		Use:   "run SCENARIO...",
 		Short: "Tell scenarios one after the other, check what they say, and take the lab down again",
@@ -83,14 +86,23 @@ func runCommand(scenarios []scenario.Scenario, dir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if o.From != "" {
+				if o.From, err = filepath.Abs(o.From); err != nil {
+					return fmt.Errorf("--from: %w", err)
+				}
+				if _, err := os.Stat(o.From); err != nil {
+					return fmt.Errorf("--from: %w", err)
+				}
+			}
 			if lacking, err := needVM(); err != nil {
 				return err
 			} else if needsVRF && lacking {
-				return again(cmd, append([]string{"--dir", *dir, "run"}, args...)...)
+				return again(cmd, slices.Concat([]string{"--dir", *dir, "run"}, runFlags(o), args)...)
 			}
+			o.Dir, o.Out = *dir, cmd.OutOrStdout()
 			var failed error
 			for _, sc := range chosen {
-				if failed = errors.Join(failed, tell(cmd, sc, *dir, keep)); cmd.Context().Err() != nil {
+				if failed = errors.Join(failed, tell(cmd, sc, o, keep)); cmd.Context().Err() != nil {
 					break
 				}
 			}
@@ -98,7 +110,20 @@ func runCommand(scenarios []scenario.Scenario, dir *string) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep", false, "leave the lab standing (not in the VM, which ends with the scenario)")
+	cmd.Flags().BoolVar(&o.Short, "short", false, "repeat less: whether a scenario works, not its figures")
+	cmd.Flags().StringVar(&o.From, "from", "", "begin agent-upgrade with another hostroute, the program `FILE`")
 	return cmd
+}
+
+// runFlags are the flags of run that matter to the scenarios.
+func runFlags(o scenario.Options) (flags []string) {
+	if o.Short {
+		flags = append(flags, "--short")
+	}
+	if o.From != "" {
+		flags = append(flags, "--from", o.From)
+	}
+	return flags
 }
 
 // choose finds scenarios by their names, and says whether one of them needs VRF.
@@ -114,18 +139,19 @@ func choose(all []scenario.Scenario, names []string) (chosen []scenario.Scenario
 }
 
 // tell runs a scenario on this kernel. Nobody's lab is taken down but the one that the scenario built.
-func tell(cmd *cobra.Command, sc scenario.Scenario, dir string, keep bool) error {
+func tell(cmd *cobra.Command, sc scenario.Scenario, o scenario.Options, keep bool) error {
 	binary, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("finding the program itself: %w", err)
 	}
-	l := lab.Open(lab.Reference(), dir)
+	o.Binary = binary
+	l := lab.Open(lab.Reference(), o.Dir)
 	if standing, err := l.Standing(cmd.Context()); err != nil {
 		return err
 	} else if standing {
 		return fmt.Errorf("starting the scenario: %w", lab.ErrStanding)
 	}
-	runErr := scenario.Run(cmd.Context(), sc, scenario.Options{Binary: binary, Dir: dir, Out: cmd.OutOrStdout()})
+	runErr := scenario.Run(cmd.Context(), sc, o)
 	if keep {
 		return runErr
 	}

@@ -30,6 +30,11 @@ type Scenario struct {
 type Options struct {
 	// Binary is the hostroute program that the scenario starts.
 	Binary string
+	// From is the program that a scenario of an upgrade begins with; empty: Binary, so that everything is
+	// restarted and no version changes.
+	From string
+	// Short asks for fewer repetitions: enough to show that a scenario works, too few for its figures.
+	Short bool
 	// Dir is the lab's directory.
 	Dir string
 	// Out gets the story and the table.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -13,6 +14,19 @@ import (
 func (w *world) startMonitors(ctx context.Context) error {
 	for _, h := range w.Topology.Hypervisors {
 		if _, err := w.Start(ctx, h.Name, "monitor", "ip", "-ts", "monitor", "route", "nexthop", "rule"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) endMonitors(ctx context.Context) error {
+	for _, h := range w.Topology.Hypervisors {
+		d, err := w.Daemon(h.Name, "monitor")
+		if err != nil {
+			return err
+		}
+		if err := d.Stop(ctx, syscall.SIGTERM, 5*time.Second); err != nil {
 			return err
 		}
 	}

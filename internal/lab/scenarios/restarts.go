@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -12,18 +13,13 @@ import (
 	"github.com/hostroute/hostroute/internal/lab"
 )
 
-var agentKill = serving("agent-kill", "an agent is ended again and again, by TERM and by KILL, and nobody notices",
+var agentKill = serving("agent-kill", "an agent is ended again and again, by TERM, KILL and a panic, and nobody notices",
 	chapter{"The agent of hv2 is ended and started", (*world).killAgent},
 )
 
-// agentKills is how often: a hundred times, or what takes an emulated machine
-// about a minute.
-func agentKills() int {
-	if lab.TimeFactor() > 1 {
-		return 6
-	}
-	return 100
-}
+// agentEnds are the ways in which an agent ends. The last is a panic in one of
+// its tasks, which every agent of the lab may be told to have.
+var agentEnds = []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGUSR2}
 
 // killAgent has three witnesses: traffic to the agent's guest, every kernel's
 // own report of what is deleted in it, and both reflectors.
@@ -36,10 +32,13 @@ func (w *world) killAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kills, signals := agentKills(), []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}
+	kills := 100
+	if w.story.Short {
+		kills = 2 * len(agentEnds)
+	}
 	var missing error
 	for n := range kills {
-		if err := w.endAgent(ctx, hv, signals[n%len(signals)]); err != nil {
+		if err := w.endAgent(ctx, hv, agentEnds[n%len(agentEnds)]); err != nil {
 			return err
 		}
 		missing = errors.Join(missing, w.reflected(ctx, "vm3"))
@@ -50,15 +49,35 @@ func (w *world) killAgent(ctx context.Context) error {
 			return fmt.Errorf("end %d: %w", n+1, err)
 		}
 	}
-	w.story.Measure("ends of the agent, half of them by TERM, half by KILL, each until it is healthy again", fmt.Sprint(kills))
+	w.story.Measure("ends of the agent, by TERM, KILL and a panic in turn, each until it is healthy again", fmt.Sprint(kills))
+	w.story.Check("a third of them were panics", w.panicked(hv, kills/len(agentEnds)))
 	w.story.Check("both reflectors had its routes each time before it was back", missing)
+	w.unnoticed(ctx, t, "agent ended and started")
+	w.showStatus(ctx, hv)
+	return nil
+}
+
+// panicked wants an agent to have ended so often by its runtime's own hand.
+func (w *world) panicked(hv string, want int) error {
+	d, err := w.Daemon(hv, "agent")
+	if err != nil {
+		return err
+	}
+	log, err := os.ReadFile(d.Log)
+	if n := strings.Count(string(log), "\npanic: "); err == nil && n != want {
+		err = fmt.Errorf("%d panics are in its log, want %d", n, want)
+	}
+	return err
+}
+
+// unnoticed wants all to be as before, no packet lost, and no kernel to have
+// been told to delete something.
+func (w *world) unnoticed(ctx context.Context, t *lab.Traffic, when string) {
 	w.recovered(ctx, "all healthy, both planes in use")
-	w.lossless(ctx, t, "agent ended and started")
+	w.lossless(ctx, t, when)
 	for _, h := range w.Topology.Hypervisors {
 		w.story.Check("the kernel of "+h.Name+" saw nothing of ours deleted", w.nothingDeleted(h.Name))
 	}
-	w.showStatus(ctx, hv)
-	return nil
 }
 
 func (w *world) endAgent(ctx context.Context, hv string, signal syscall.Signal) error {

@@ -24,6 +24,11 @@ type chapter struct {
 // both planes, and on each hypervisor guests that are on, by hand: how they get
 // their addresses is told elsewhere.
 func serving(name, summary string, chapters ...chapter) scenario.Scenario {
+	return servingBy(func(*world) error { return nil }, name, summary, chapters...)
+}
+
+// servingBy is serving with something done to the lab before programs are started.
+func servingBy(prepare func(*world) error, name, summary string, chapters ...chapter) scenario.Scenario {
 	return scenario.Scenario{Name: name, Summary: summary, NeedsVRF: true, Tell: func(ctx context.Context, s *scenario.Story) error {
 		var w *world
 		err := s.Step(ctx, "Three hypervisors serve four guests over two planes", func(ctx context.Context) (err error) {
@@ -31,6 +36,9 @@ func serving(name, summary string, chapters ...chapter) scenario.Scenario {
 				return err
 			}
 			s.OnFailure(func(out io.Writer) { w.Logs(out, 15) })
+			if err := prepare(w); err != nil {
+				return err
+			}
 			s.Say("Paths are watched by BFD each %v; one is lost after %v of silence.", lab.PathBFD().Interval, lab.PathBFD().Detection())
 			return w.serve(ctx)
 		})

@@ -18,7 +18,7 @@ import (
 func All() []scenario.Scenario {
 	return []scenario.Scenario{
 		firstLight, disguise,
-		planeCut, planeOneWay, planeLossy, rrKill, bothRRKill, hostPowerOff, agentKill, coldStart, logOutage, drift,
+		planeCut, planeOneWay, planeLossy, rrKill, bothRRKill, hostPowerOff, agentKill, agentUpgrade, coldStart, logOutage, drift,
 	}
 }
 
@@ -31,6 +31,8 @@ type world struct {
 	*lab.Lab
 	story *scenario.Story
 	homes map[string]string // guest → hypervisor
+	// newProgram and oldProgram are what an upgrade is to, and from.
+	newProgram, oldProgram string
 	// clients are the programs that configure the guests that have booted.
 	clients map[string][]*lab.Client
 }
