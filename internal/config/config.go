@@ -19,6 +19,7 @@ type Config struct {
 	Guests     Guests   `yaml:"guests"`
 	BGP        BGP      `yaml:"bgp"`
 	BFD        BFD      `yaml:"bfd"`
+	Metrics    Metrics  `yaml:"metrics"`
 }
 
 // Log is where the event log is. Exactly one of URL and Embedded is set.
@@ -92,6 +93,12 @@ type BFD struct {
 	Socket     string        `yaml:"socket"`     // absolute path
 	Interval   time.Duration `yaml:"interval"`   // between packets, in both directions
 	Multiplier uint8         `yaml:"multiplier"` // packets lost in a row that are a loss of the path
+}
+
+// Metrics is where monitoring asks the agent, by HTTP.
+type Metrics struct {
+	Listen netip.AddrPort // invalid: nowhere
+	VRF    string         // the device that the socket is bound to; empty: the default VRF
 }
 
 // Uplink finds the uplink of a VRF into a plane.

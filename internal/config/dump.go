@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"net/netip"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -32,9 +33,21 @@ func (e Embedded) MarshalYAML() (any, error) {
 	if e.Sync > 0 {
 		sync = e.Sync.String()
 	}
-	listen := ""
-	if e.Listen.IsValid() {
-		listen = e.Listen.String()
+	return struct{ Listen, Store, Sync string }{text(e.Listen), e.Store, sync}, nil
+}
+
+// MarshalYAML writes Listen as the file has it.
+func (m Metrics) MarshalYAML() (any, error) {
+	return struct {
+		Listen string
+		VRF    string `yaml:"vrf,omitempty"`
+	}{text(m.Listen), m.VRF}, nil
+}
+
+// text is an address to listen on as the file has it: "" for none.
+func text(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
 	}
-	return struct{ Listen, Store, Sync string }{listen, e.Store, sync}, nil
+	return a.String()
 }

@@ -77,7 +77,16 @@ func (c *checker) config(raw *rawConfig) *Config {
 	cfg.BFD = BFD{
 		Socket: c.socket(raw.BFD.Socket), Interval: c.duration(raw.BFD.Interval), Multiplier: uint8(c.number(raw.BFD.Multiplier)),
 	}
+	cfg.Metrics = c.metrics(&raw.Metrics)
 	return cfg
+}
+
+func (c *checker) metrics(raw *rawMetrics) Metrics {
+	m := Metrics{Listen: c.listen(raw.Listen)}
+	if raw.VRF.text != "" {
+		m.VRF = c.device(raw.VRF)
+	}
+	return m
 }
 
 func (c *checker) log(raw *rawLog, state string) Log {

@@ -39,6 +39,7 @@ guests:
   taps: [vm-*, uplink0]
   interconnects: [100.64.0.0/16, "2001:db8:a::/48"]
 bfd: {interval: 100ms, multiplier: 5}
+metrics: {listen: "198.51.100.20:9999", vrf: mgmt}
 `
 
 func TestParseFull(t *testing.T) {
@@ -66,7 +67,8 @@ func TestParseFull(t *testing.T) {
 				{VRF: "public", Plane: "b", Address: netip.MustParseAddr("100.64.1.1"), Port: 179, AS: 65000, TTLSecurity: true, BFD: true},
 			},
 		},
-		BFD: BFD{Socket: "/run/hostroute/bfd.sock", Interval: 100 * time.Millisecond, Multiplier: 5},
+		BFD:     BFD{Socket: "/run/hostroute/bfd.sock", Interval: 100 * time.Millisecond, Multiplier: 5},
+		Metrics: Metrics{Listen: netip.MustParseAddrPort("198.51.100.20:9999"), VRF: "mgmt"},
 	}
 	got, err := Parse(strings.NewReader(full))
 	if err != nil {
@@ -86,6 +88,7 @@ func TestParseDefaults(t *testing.T) {
 		Guests:  Guests{Taps: []string{"tap*", "vnet*"}, Interconnects: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}},
 		BGP:     BGP{HoldTime: 9 * time.Second, ConnectRetry: 2 * time.Second, RestartTime: 2 * time.Minute, LongLived: 24 * time.Hour, Reflectors: []Reflector{}},
 		BFD:     BFD{Socket: "/run/hostroute/bfd.sock", Interval: 300 * time.Millisecond, Multiplier: 3},
+		Metrics: Metrics{Listen: netip.MustParseAddrPort("127.0.0.1:11179")},
 	}
 	got, err := Parse(strings.NewReader("state: /srv/hr/\nlog:\n  embedded:\n"))
 	if err != nil {
@@ -104,7 +107,7 @@ func TestParseRefuses(t *testing.T) {
 	for _, test := range []struct{ old, new, want string }{
 		{"hypervisor: hv1", "hypervisor: HV1", `line 1: hypervisor: "HV1": ` + nameAllowed},
 		{"hypervisor: hv1", "hypervisor:", `line 1: hypervisor: has no value; it ` + nameAllowed + `, or leave the key out`},
-		{"hypervisor: hv1", "hypervisr: hv1", `line 1: hypervisr: unknown key; a configuration has hypervisor, state, socket, log, vrfs, uplinks, guests, bgp, bfd`},
+		{"hypervisor: hv1", "hypervisr: hv1", `line 1: hypervisr: unknown key; a configuration has hypervisor, state, socket, log, vrfs, uplinks, guests, bgp, bfd, metrics`},
 		{"hypervisor: hv1", "hypervisor: [hv1]", `line 1: hypervisor: must be one value: 1 to 63 of a-z, 0-9, '-' and '_'`},
 		{"state: /var/lib/hostroute", "state: var", `line 2: state: "var": must be an absolute path`},
 		{"/run/hostroute/agent.sock", "/" + strings.Repeat("x", 107), `line 3: socket: "/` + strings.Repeat("x", 107) + `": must be an absolute path of at most 107 bytes`},
@@ -155,6 +158,8 @@ func TestParseRefuses(t *testing.T) {
 		{"100.64.0.0/16", "100.64.0.1/16", `line 26: guests.interconnects[0]: "100.64.0.1/16": host bits are set; the prefix is 100.64.0.0/16`},
 		{"100.64.0.0/16", "0.0.0.0/0", `line 26: guests.interconnects[0]: "0.0.0.0/0": must be prefixes of IPv4 and IPv6`},
 		{"multiplier: 5", "multiplier: 256", `line 27: bfd.multiplier: "256": must be 1 to 255`},
+		{"198.51.100.20:9999", "198.51.100.20", `line 28: metrics.listen: "198.51.100.20": must be ADDRESS:PORT, or "" for nowhere`},
+		{"198.51.100.20:9999\", vrf: mgmt", "[::]:1\", vrf: a/b", `line 28: metrics.vrf: "a/b": must be an interface name: 1 to 15 printable ASCII characters without '/', ':', quotes and spaces`},
 		{"interval: 100ms", "interval: 20ms", `line 27: bfd.interval: "20ms": must be 50ms to 60s`},
 		{"replicas: 3", "replicas: 3\n---", `line 9: more than one YAML document; a configuration is one`},
 		{"replicas: 3", "replicas: [3", `line 8: not YAML: did not find expected ',' or ']'`},

@@ -31,6 +31,7 @@ type rawConfig struct {
 	Guests     rawGuests   `yaml:"guests"`
 	BGP        rawBGP      `yaml:"bgp"`
 	BFD        rawBFD      `yaml:"bfd"`
+	Metrics    rawMetrics  `yaml:"metrics"`
 }
 
 type rawLog struct {
@@ -85,6 +86,12 @@ type rawBFD struct {
 	Socket     value `yaml:"socket" default:"/run/hostroute/bfd.sock" allowed:"an absolute path of at most 107 bytes"`
 	Interval   value `yaml:"interval" default:"300ms" allowed:"50ms to 60s"`
 	Multiplier value `yaml:"multiplier" default:"3" allowed:"1 to 255"`
+}
+
+type rawMetrics struct {
+	Place
+	Listen value `yaml:"listen" default:"127.0.0.1:11179" allowed:"ADDRESS:PORT, or \"\" for nowhere"`
+	VRF    value `yaml:"vrf" default:"" allowed:"an interface name"`
 }
 
 type rawReflector struct {

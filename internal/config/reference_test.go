@@ -107,6 +107,7 @@ func TestDumpIsReadBack(t *testing.T) {
 	for name, in := range map[string]string{
 		"reference": Reference(), "full": full,
 		"defaults": "log: {embedded: {}}", "process only": "log: {embedded: {listen: \"\", sync: 2m}}",
+		"no metrics": "log: {embedded: {}}\nmetrics: {listen: \"\"}",
 	} {
 		cfg, err := Parse(strings.NewReader(in))
 		if err != nil {
