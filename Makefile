@@ -41,6 +41,7 @@ lint:
 
 bench: setup
 	@go test -run '^$$' -bench . -benchmem ./...
+	@HOSTROUTE_TEST_CONTESTED=10000 go test -count=1 -v -run TestOwnershipIsLinearizable ./events/log
 
 fuzz:
 	@scripts/fuzz $(FUZZTIME)

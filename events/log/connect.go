@@ -25,13 +25,24 @@ type ConnectOptions struct {
 	Inbox string
 	// Device is the VRF that the connection is bound to; none by default.
 	Device string
+	// Dialer makes the connection to a server, a TCP one by default.
+	Dialer nats.CustomDialer
+	// Outage is told when the log is out of reach; none by default.
+	Outage *Outage
 	Logger *slog.Logger
 }
 
 // Connect makes a connection that tries to come back for ever.
 func Connect(urls string, o ConnectOptions) (*nats.Conn, error) {
-	options := connectOptions(o)
-	if o.Device != "" {
+	outage := o.Outage
+	if outage == nil {
+		outage = &Outage{}
+	}
+	options := connectOptions(o, outage)
+	switch {
+	case o.Dialer != nil:
+		options = append(options, nats.SetCustomDialer(o.Dialer))
+	case o.Device != "":
 		options = append(options, nats.SetCustomDialer(deviceDialer(o.Device)))
 	}
 	if o.Credentials != "" {
@@ -41,6 +52,9 @@ func Connect(urls string, o ConnectOptions) (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the log at %s: %w", Redacted(urls), err)
 	}
+	outage.mu.Lock()
+	outage.nc = nc
+	outage.mu.Unlock()
 	return nc, nil
 }
 
@@ -80,37 +94,25 @@ func (s *Server) Connect(o ConnectOptions) (*nats.Conn, error) {
 	if running == nil {
 		return nil, fmt.Errorf("connecting to the embedded log: it isn't running")
 	}
-	nc, err := nats.Connect(running.ClientURL(), append(connectOptions(o), nats.InProcessServer(s))...)
+	nc, err := nats.Connect(running.ClientURL(), append(connectOptions(o, &Outage{}), nats.InProcessServer(s))...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the embedded log: %w", err)
 	}
 	return nc, nil
 }
 
-func connectOptions(o ConnectOptions) []nats.Option {
-	log := orDiscard(o.Logger)
-	options := []nats.Option{
+func connectOptions(o ConnectOptions, outage *Outage) []nats.Option {
+	outage.log = orDiscard(o.Logger)
+	options := append(outage.options(),
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(o.Wait),
-		nats.ReconnectWait(250 * time.Millisecond),
-		nats.ReconnectJitter(250*time.Millisecond, time.Second),
-		nats.PingInterval(10 * time.Second),
+		nats.PingInterval(10*time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.ReconnectBufSize(-1), // what can't be sent now is an error, not sent later
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil { // nil: we closed it
-				log.Warn("log disconnected", "error", err)
-			}
-		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("log connected again", "server", nc.ConnectedUrlRedacted()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
-			subject := ""
-			if s != nil {
-				subject = s.Subject
-			}
-			log.Warn("log connection", "subject", subject, "error", err)
-		}),
+	)
+	if o.Wait { // also for a user who is let in again
+		options = append(options, nats.IgnoreAuthErrorAbort())
 	}
 	if o.Inbox != "" {
 		options = append(options, nats.CustomInboxPrefix(o.Inbox))

@@ -73,6 +73,7 @@ type Follower struct {
 	status FollowerStatus
 	ended  map[string]bool // subjects of what messages ended since the last Handover
 
+	said    seldom            // what was logged of catching up
 	pending map[string]staged // by guest; feed messages whose tick is to come
 	behind  bool              // a gap was noticed and no snapshot taken since
 }
@@ -201,7 +202,7 @@ func (f *Follower) loop(ctx context.Context, live <-chan *nats.Msg, connection <
 			case nats.CONNECTED:
 				due.Reset(rand.N(100 * time.Millisecond))
 			default:
-				f.lost(errors.New("not connected to NATS; serving on from what is known"))
+				f.lost(errNotConnected)
 			}
 		case <-due.C:
 			next, err := f.catchUp(ctx)
@@ -228,12 +229,21 @@ func (f *Follower) catchUp(ctx context.Context) (time.Duration, error) {
 	if err == nil {
 		err = f.take(s)
 	}
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case err == nil:
+		f.said = seldom{}
+	case ctx.Err() == nil:
 		f.lost(err)
-		f.log.Warn("catching up with the log", "error", err)
+		if !errors.Is(err, errNotConnected) && f.said.due(err.Error()) { // of that the connection tells
+			f.log.Warn("catching up with the log; trying again until it succeeds", "error", err)
+		}
 	}
 	return jitter(f.interval, 5), err
 }
+
+// errNotConnected is why nothing is asked for. The connection comes back by
+// itself and says so.
+var errNotConnected = errors.New("not connected to NATS; serving on from what is known")
 
 // jitter varies d by up to its nth part, up or down.
 func jitter(d time.Duration, n int) time.Duration {

@@ -28,6 +28,9 @@ func (f *Follower) ask(ctx context.Context, have Cursor) (snapshot, error) {
 	if err != nil {
 		return snapshot{}, err
 	}
+	if !f.nc.IsConnected() && !f.nc.IsClosed() {
+		return snapshot{}, errNotConnected
+	}
 	inbox := f.nc.NewInbox()
 	sub, err := f.nc.SubscribeSync(inbox)
 	if err != nil {

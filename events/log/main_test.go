@@ -19,6 +19,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if description := os.Getenv(serverEnv); description != "" {
+		if err := beServer(description); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m,
 		// A server that is shut down while a mirror finds its origin leaves
 		// this one waiting for an answer, for some seconds.
