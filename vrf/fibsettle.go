@@ -34,7 +34,7 @@ func (f *FIB) Repair(ctx context.Context) error {
 		return err
 	}
 	var errs errorList
-	actual := map[uint32]NextHopObject{}
+	actual := make(map[uint32]NextHopObject, len(state.NextHops))
 	for _, o := range state.NextHops {
 		if o.Protocol == Protocol {
 			actual[o.ID] = o
@@ -207,14 +207,15 @@ func (f *FIB) anyDead(v *fibVRF) bool {
 }
 
 // substitutes finds, for each dead member, a living one that is in every set
-// that has the dead one: whatever is routed to the one may go to the other.
-func (f *FIB) substitutes(v *fibVRF) map[uint32]uint32 {
+// that has the dead one: whatever is routed to the one may go to the other. It
+// gives them by the dead one's index, and 0 for none.
+func (f *FIB) substitutes(v *fibVRF) []uint32 {
 	if !f.objects || !f.anyDead(v) {
-		return nil
+		return nil // nobody asks
 	}
-	common := map[uint32][]uint32{}
+	common := make([][]uint32, len(v.hops.members)) // nil: not met yet
 	for i := range v.hops.sets {
-		var dead, alive []uint32
+		dead, alive := make([]uint32, 0, 4), make([]uint32, 0, 4)
 		for _, m := range v.hops.sets[i].members {
 			if f.dead(v, m) {
 				dead = append(dead, m)
@@ -223,14 +224,14 @@ func (f *FIB) substitutes(v *fibVRF) map[uint32]uint32 {
 			}
 		}
 		for _, m := range dead {
-			if c, seen := common[m]; seen {
-				common[m] = intersection(c, alive)
-			} else {
+			if common[m] == nil {
 				common[m] = alive
+			} else {
+				common[m] = intersection(common[m], alive)
 			}
 		}
 	}
-	subs := map[uint32]uint32{}
+	subs := make([]uint32, len(common))
 	for m, c := range common {
 		if len(c) > 0 {
 			subs[m] = c[0]
@@ -240,7 +241,7 @@ func (f *FIB) substitutes(v *fibVRF) map[uint32]uint32 {
 }
 
 func intersection(a, b []uint32) []uint32 {
-	var both []uint32
+	both := make([]uint32, 0, len(a)) // never nil
 	for _, x := range a {
 		if slices.Contains(b, x) {
 			both = append(both, x)
@@ -250,11 +251,11 @@ func intersection(a, b []uint32) []uint32 {
 }
 
 // settleMembers brings the members of the sets to where they must point.
-func (f *FIB) settleMembers(ctx context.Context, v *fibVRF, sets []uint32, subs map[uint32]uint32) error {
+func (f *FIB) settleMembers(ctx context.Context, v *fibVRF, sets []uint32, subs []uint32) error {
 	t := v.hops
 	var ops []NextHopOp
 	var who []uint32
-	seen := map[uint32]bool{}
+	seen := make([]bool, len(t.members))
 	for _, i := range sets {
 		for _, m := range t.sets[i].members {
 			if seen[m] {
@@ -269,14 +270,13 @@ func (f *FIB) settleMembers(ctx context.Context, v *fibVRF, sets []uint32, subs 
 	return f.writeNextHops(ctx, ops, func(n int) { t.members[who[n]].at = ops[n].Object.Hop })
 }
 
-func (f *FIB) memberOp(v *fibVRF, m uint32, subs map[uint32]uint32) (NextHopOp, bool) {
+func (f *FIB) memberOp(v *fibVRF, m uint32, subs []uint32) (NextHopOp, bool) {
 	at, own := v.hops.members[m].at, f.own(v, m)
 	want := own
 	if f.dead(v, m) {
-		sub, ok := subs[m]
 		switch {
-		case at != (Hop{}) && ok:
-			want = f.own(v, sub)
+		case at != (Hop{}) && subs[m] != 0:
+			want = f.own(v, subs[m])
 		case at != (Hop{}) && at != own && !f.uplinkOf(v, m).ready:
 			return deletion(memberID(v.hops.slot, m)), true // it points where it must not any more
 		case !f.uplinkOf(v, m).ready:
