@@ -11,7 +11,8 @@ import (
 // Verify reads all learned routes back and mends what differs: routes that
 // somebody deleted or changed, and routes of ours that nobody learned. It then
 // does what Repair does. It costs the kernel a walk through its tables, about
-// a second for two million routes, so it is for now and then.
+// a second for two million routes, so it is for now and then. If the context ends,
+// it stops, and the next one finds what is left.
 func (f *FIB) Verify(ctx context.Context) error {
 	if _, err := f.readState(ctx); err != nil {
 		return err
@@ -22,7 +23,38 @@ func (f *FIB) Verify(ctx context.Context) error {
 			errs.add(f.verify(ctx, f.vrfs[name]))
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		errs.add(err)
+		return errs.join()
+	}
 	errs.add(f.Repair(ctx))
+	return errs.join()
+}
+
+// Lost writes routes of a VRF again that somebody deleted or replaced, or may
+// have: nothing is read, so its cost is that of these routes. What stands there
+// with our mark goes first, since it may not be what we wrote; what is somebody
+// else's by now stays, and is an error like any other that stands in the way.
+// A route that was never learned again since an earlier run, and whose next hops
+// nobody knew, is given up.
+func (f *FIB) Lost(ctx context.Context, vrf string, prefixes []netip.Prefix) error {
+	v, err := f.vrf(ctx, vrf)
+	if err != nil {
+		return err
+	}
+	var errs errorList
+	for chunk := range slices.Chunk(prefixes, batchRoutes) {
+		v.batch = v.batch[:0]
+		for _, p := range chunk {
+			value, known := v.routes.get(p)
+			set := value & setMask
+			if known && set == 0 {
+				v.routes.delete(p)
+			}
+			v.batch = append(v.batch, v.write(p, set, Add))
+		}
+		errs.add(f.write(ctx, v)) // at the end of the context all are marked for Repair
+	}
 	return errs.join()
 }
 

@@ -17,7 +17,8 @@ type Options struct {
 	// change of few guests on a host of many. Actual then needs the links'
 	// state and that of the VRF devices; its routes may be from memory, and
 	// those of the links are written whether they seem to be there or not.
-	// VRFs, rules and global settings are left to an unrestricted plan.
+	// VRFs but for their last resort, rules and global settings are left to an
+	// unrestricted plan.
 	Links []string
 }
 
@@ -128,12 +129,15 @@ func (p *planner) restricted() bool { return p.Links != nil }
 // covers tells whether the plan is about a link.
 func (p *planner) covers(link string) bool { return !p.restricted() || slices.Contains(p.Links, link) }
 
-// needVRFs rules out the VRFs that an unrestricted plan has to make first.
+// needVRFs rules out the VRFs that an unrestricted plan has to make first. Of the
+// others it wants the last resort, which costs nothing where the memory has it.
 func (p *planner) needVRFs(vrfs []VRF) {
 	for _, v := range vrfs {
 		if l := p.links[v.Name]; !v.NoDevice && (l.Table != v.Table || !l.Up) {
 			p.vrfs[v.Name] = nil
+			continue
 		}
+		p.lastResort(v)
 	}
 }
 
@@ -173,6 +177,12 @@ func (p *planner) vrf(v VRF) {
 		p.vrfs[v.Name] = nil
 		return
 	}
+	p.lastResort(v)
+}
+
+// lastResort ends the lookup in a table. Without it what has no route there would
+// be looked up in the host's own table.
+func (p *planner) lastResort(v VRF) {
 	for _, prefix := range []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
 		last := InstalledRoute{Table: v.Table, Prefix: prefix, Metric: MetricUnreachable, Unreachable: true}
 		p.desired[last.key()] = v.Name

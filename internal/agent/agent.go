@@ -76,6 +76,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.links = newLinkWatch(a.cfg, a.fib, a.speaker, a.apply.Notice, a.log.With("task", "links"))
+	mender := newMender(a.cfg.Host().VRFs, a.fib, a.apply.Notice, a.links.problem, a.log.With("task", "routes"))
+	a.links.routes = mender.Notice
 
 	a.tellReady()
 	group, ctx := errgroup.WithContext(ctx)
@@ -87,7 +89,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.links.Run(ctx) })
 	group.Go(func() error { return a.guests.Run(ctx) })
 	group.Go(func() error { return a.speak(ctx) })
-	group.Go(func() error { return a.verify(ctx) })
+	group.Go(func() error { return mender.Run(ctx) })
 	group.Go(func() error { return a.watchdog(ctx) })
 	group.Go(func() error { return panicWhenTold(ctx) })
 	group.Go(func() error { return socket.Serve(ctx, listener) })
@@ -155,26 +157,6 @@ func (a *Agent) sweepWhenInformed(ctx context.Context, synced <-chan struct{}) e
 		}
 	}
 	return nil
-}
-
-// verifyInterval is how often all learned routes are read back: changes of
-// single routes are not watched, since a watch halves the rate of writing.
-const verifyInterval = 5 * time.Minute
-
-// verify mends learned routes that somebody else changed.
-func (a *Agent) verify(ctx context.Context) error {
-	again := time.NewTicker(verifyInterval)
-	defer again.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-again.C:
-		}
-		if err := a.fib.Verify(ctx); err != nil && ctx.Err() == nil {
-			a.log.Warn("reading the learned routes back", "err", err)
-		}
-	}
 }
 
 // sweep removes what a former run had learned and nobody confirmed, VRF by VRF,

@@ -32,6 +32,8 @@ type Kernel interface {
 	Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vrf.Result, error)
 	// Read reads what the kernel has of what is desired and of ours.
 	Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error)
+	// Forget tells that routes may be gone, or somebody else's.
+	Forget(routes []kernel.Route)
 }
 
 // Announcer takes the whole set of what is to be announced.
@@ -209,14 +211,17 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 // everything. It tells whether there was a plan: there is none if the kernel
 // couldn't be read, and then nothing is known of it.
 func (a *applier) apply(ctx context.Context, desired vrf.Host, inSync bool) (planned bool, err error) {
-	full, links := a.scope.take()
+	full, links, damaged := a.scope.take()
 	addChanged(links, a.taps, desired.Taps)
+	addDamaged(links, damaged, desired)
+	a.kernel.Forget(damaged)
 	o := vrf.Options{Sweep: inSync}
 	if !full && inSync == a.swept {
-		if len(links) == 0 {
+		if len(links)+len(damaged) == 0 {
 			return true, nil
 		}
-		o.Links = slices.Sorted(maps.Keys(links))
+		o.Links = slices.AppendSeq([]string{}, maps.Keys(links)) // not nil: a last resort has no link
+		slices.Sort(o.Links)
 	}
 	result, err := a.kernel.Apply(ctx, desired, o)
 	if err != nil {

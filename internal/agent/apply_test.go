@@ -79,6 +79,8 @@ func (k planned) Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vr
 	return result, k.Execute(ctx, result.Ops)
 }
 
+func (k planned) Forget([]kernel.Route) {}
+
 // served is what the guests were to be told last.
 type served struct {
 	host    projector.Host

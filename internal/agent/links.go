@@ -35,6 +35,7 @@ type linkWatch struct {
 	fib      learnedRoutes
 	sessions carrierUser
 	changed  func(kernel.Notice)
+	routes   func(kernel.Notice) // takes what a notice tells of routes; set before Run
 	running  func(name string) (bool, error)
 	watch    func(context.Context, func(kernel.Notice)) error
 	log      *slog.Logger
@@ -48,10 +49,16 @@ type linkWatch struct {
 }
 
 func newLinkWatch(cfg *config.Config, fib learnedRoutes, sessions carrierUser, changed func(kernel.Notice), log *slog.Logger) *linkWatch {
+	var tables []uint32
+	for _, v := range cfg.VRFs {
+		tables = append(tables, v.Table)
+	}
 	w := &linkWatch{
 		up: map[string]bool{}, lost: map[string]bool{}, fib: fib, sessions: sessions, changed: changed, running: hasCarrier, log: log,
 		failed: make(chan struct{}, 1),
-		watch:  func(ctx context.Context, f func(kernel.Notice)) error { return kernel.Watch(ctx, kernel.Options{}, f) },
+		watch: func(ctx context.Context, f func(kernel.Notice)) error {
+			return kernel.Watch(ctx, kernel.Options{}, tables, f)
+		},
 	}
 	for _, u := range cfg.Uplinks {
 		w.uplinks = append(w.uplinks, u.Interface)
@@ -106,6 +113,11 @@ func (w *linkWatch) retry(ctx context.Context) error {
 }
 
 func (w *linkWatch) notice(ctx context.Context, n kernel.Notice) {
+	w.routes(n)
+	n.Routes, n.AllRoutes = nil, false
+	if !n.Resync && !n.Rules && !n.NextHops && !n.Filter && len(n.Links) == 0 {
+		return
+	}
 	w.changed(n) // guests don't wait for learned routes
 	var uplinks []string
 	for _, name := range w.uplinks {
@@ -155,6 +167,13 @@ func (w *linkWatch) pathChanged(ctx context.Context, name string, lost bool) {
 	}
 	w.lost[name] = lost
 	w.report(ctx, w.fib.UplinkChanged(ctx, name, w.up[name] && !lost))
+}
+
+// problem has what went wrong elsewhere with learned routes tried again.
+func (w *linkWatch) problem(ctx context.Context, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.report(ctx, err)
 }
 
 // report logs what went wrong, once, and has it tried again.

@@ -47,6 +47,11 @@ func newWatchbed() *watchbed {
 		uplinks: []string{"a", "b"}, up: map[string]bool{"a": true, "b": true}, lost: map[string]bool{},
 		fib: watchedFIB{note, &b.refuse}, sessions: note,
 		changed: func(kernel.Notice) { note.note("wake") },
+		routes: func(n kernel.Notice) {
+			if len(n.Routes) > 0 || n.AllRoutes {
+				note.note("routes")
+			}
+		},
 		running: func(name string) (bool, error) { return !b.lost[name], b.unknown },
 		failed:  make(chan struct{}, 1),
 		log:     slog.New(slog.DiscardHandler),
@@ -66,6 +71,8 @@ func TestNotices(t *testing.T) {
 		{"an uplink falls", kernel.Notice{Links: []string{"b"}}, []string{"b"}, []string{"wake", "sessions b false", "fib b false"}},
 		{"the same again", kernel.Notice{Links: []string{"b"}}, []string{"b"}, []string{"wake", "repair"}},
 		{"next hops deleted", kernel.Notice{NextHops: true}, []string{"b"}, []string{"wake", "repair"}},
+		{"a route deleted", kernel.Notice{Routes: []kernel.Route{{}}}, []string{"b"}, []string{"routes"}},
+		{"many deleted, and a tap", kernel.Notice{AllRoutes: true, Links: []string{"tap1"}}, []string{"b"}, []string{"routes", "wake"}},
 		{"messages lost", kernel.Notice{Resync: true}, nil, []string{"wake", "sessions b true", "fib b true"}},
 		{"both fall", kernel.Notice{Links: []string{"a", "b"}}, []string{"a", "b"},
 			[]string{"wake", "sessions a false", "sessions b false", "fib a false", "fib b false"}},

@@ -15,6 +15,8 @@ type scope struct {
 	mu    sync.Mutex
 	full  bool
 	links map[string]bool
+	// routes may be gone, or somebody else's.
+	routes []kernel.Route
 }
 
 // all makes the next round look at everything.
@@ -28,7 +30,8 @@ func (s *scope) all() {
 func (s *scope) notice(n kernel.Notice, vrfs []vrf.VRF) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.full = s.full || n.Resync || n.Rules || n.Filter
+	s.full = s.full || n.Resync || n.Rules || n.Filter || n.AllRoutes
+	s.routes = append(s.routes, n.Routes...)
 	for _, name := range n.Links {
 		// A VRF device concerns all that is in it.
 		s.full = s.full || slices.ContainsFunc(vrfs, func(v vrf.VRF) bool { return v.Name == name })
@@ -37,12 +40,34 @@ func (s *scope) notice(n kernel.Notice, vrfs []vrf.VRF) {
 }
 
 // take hands over what was collected and starts anew.
-func (s *scope) take() (full bool, links map[string]bool) {
+func (s *scope) take() (full bool, links map[string]bool, routes []kernel.Route) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	full, links = s.full, s.links
-	s.full, s.links = false, map[string]bool{}
-	return full, links
+	full, links, routes = s.full, s.links, s.routes
+	s.full, s.links, s.routes = false, map[string]bool{}, nil
+	return full, links, routes
+}
+
+// addDamaged adds the taps that these routes must lead to.
+func addDamaged(links map[string]bool, damaged []kernel.Route, desired vrf.Host) {
+	if len(damaged) == 0 {
+		return
+	}
+	is := make(map[kernel.Route]bool, len(damaged))
+	for _, r := range damaged {
+		is[r] = true
+	}
+	tables := map[string]uint32{}
+	for _, v := range desired.VRFs {
+		tables[v.Name] = v.Table
+	}
+	for _, t := range desired.Taps {
+		for _, r := range t.Routes {
+			if is[kernel.Route{Table: tables[t.VRF], Prefix: r.Prefix, Metric: vrf.MetricGuest}] {
+				links[t.Name] = true
+			}
+		}
+	}
 }
 
 // addChanged adds the taps that two desired states don't have in common.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -18,7 +19,15 @@ type FIB struct {
 	mu    sync.Mutex
 	plane *dataplane
 	fib   *vrf.FIB
+
+	verifying struct {
+		sync.Mutex
+		stop context.CancelFunc // nil while nobody verifies
+	}
 }
+
+// ErrInterrupted: a plane was lost, or is back, and that could not wait.
+var ErrInterrupted = errors.New("interrupted by the change of an uplink")
 
 // NewFIB is inert, like New. Call Adopt before anything else.
 func NewFIB(o Options, vrfs []vrf.VRF, uplinks []vrf.Uplink) *FIB {
@@ -47,8 +56,14 @@ func (f *FIB) Apply(ctx context.Context, vrf string, changes []vrf.Change) error
 	return f.fib.Apply(ctx, vrf, changes)
 }
 
-// UplinkChanged tells that the plane behind an uplink is lost or back.
+// UplinkChanged tells that the plane behind an uplink is lost or back. A Verify
+// under way ends for it.
 func (f *FIB) UplinkChanged(ctx context.Context, uplink string, up bool) error {
+	f.verifying.Lock()
+	if stop := f.verifying.stop; stop != nil {
+		stop()
+	}
+	f.verifying.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.fib.UplinkChanged(ctx, uplink, up)
@@ -62,11 +77,33 @@ func (f *FIB) Repair(ctx context.Context) error {
 	return f.fib.Repair(ctx)
 }
 
-// Verify reads all learned routes back and mends what differs.
+// Verify reads all learned routes back and mends what differs. It gives
+// ErrInterrupted where it ended for a change of an uplink. Two don't run at a time.
 func (f *FIB) Verify(ctx context.Context) error {
+	ours, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f.setVerifying(cancel)
+	defer f.setVerifying(nil)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.fib.Verify(ctx)
+	err := f.fib.Verify(ours)
+	if ours.Err() != nil && ctx.Err() == nil {
+		return ErrInterrupted
+	}
+	return err
+}
+
+func (f *FIB) setVerifying(stop context.CancelFunc) {
+	f.verifying.Lock()
+	defer f.verifying.Unlock()
+	f.verifying.stop = stop
+}
+
+// Lost writes routes again that somebody deleted or replaced.
+func (f *FIB) Lost(ctx context.Context, vrf string, prefixes []netip.Prefix) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fib.Lost(ctx, vrf, prefixes)
 }
 
 // Sweep removes adopted routes that nobody confirmed, and says how many.
@@ -94,15 +131,10 @@ type dataplane struct {
 var _ vrf.Dataplane = (*dataplane)(nil)
 
 func (p *dataplane) open() error {
-	if p.socket != nil {
-		return nil
-	}
-	k := Kernel{ns: p.ns}
-	if err := k.open(); err != nil {
-		return err
-	}
+	k := Kernel{ns: p.ns, socket: p.socket, handle: p.handle}
+	err := k.open()
 	p.socket, p.handle = k.socket, k.handle
-	return nil
+	return err
 }
 
 func (p *dataplane) close() error {

@@ -39,8 +39,12 @@ func (f *filterState) ruleset(s vrf.FilterStatic) (*ruleset, error) {
 }
 
 func (k *Kernel) openFilter() error {
-	if k.filter.socket != nil {
-		return nil
+	if n := k.filter.socket; n != nil {
+		if !n.spoilt {
+			return nil
+		}
+		_ = n.close()
+		k.filter.socket = nil
 	}
 	s, err := dialNFT(k.ns)
 	if err == nil {

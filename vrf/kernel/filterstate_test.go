@@ -117,7 +117,7 @@ func TestMended(t *testing.T) {
 	var log noticeLog
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Watch(ctx, Options{NetNS: s.hv.FD()}, log.add) }()
+	go func() { ended <- Watch(ctx, Options{NetNS: s.hv.FD()}, nil, log.add) }()
 	log.wait(t, "the first notice", func(n Notice) bool { return n.Resync && n.Filter })
 	handle := func() string {
 		out := s.nft("-a", "list", "chain", "inet", "hostroute", "ipv4")

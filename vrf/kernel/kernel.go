@@ -36,7 +36,7 @@ type Kernel struct {
 	// routes are the guests' routes as the last Read found them and Execute
 	// changed them since; nil before the first Read. They spare a restricted
 	// Apply the walk through tables with millions of learned ones.
-	routes    map[routeID]vrf.InstalledRoute
+	routes    map[Route]vrf.InstalledRoute
 	protocols bool // addresses carry their protocol
 	filter    filterState
 }
@@ -52,8 +52,13 @@ var ErrNotPermitted = errors.New("changing the kernel's network needs root, or t
 
 // open opens the sockets. The caller holds the lock.
 func (k *Kernel) open() error {
-	if k.socket != nil {
+	if k.socket != nil && !k.socket.spoilt {
 		return nil
+	}
+	if k.socket != nil {
+		k.handle.Close()
+		_ = k.socket.close()
+		k.socket, k.handle = nil, nil
 	}
 	s, err := dial(k.ns)
 	if err != nil {

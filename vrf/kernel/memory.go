@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -13,18 +12,11 @@ import (
 	"github.com/hostroute/hostroute/vrf"
 )
 
-// routeID is what makes a route of ours unique.
-type routeID struct {
-	table  uint32
-	prefix netip.Prefix
-	metric uint32
-}
-
-func idOf(r vrf.InstalledRoute) routeID { return routeID{r.Table, r.Prefix, r.Metric} }
+func idOf(r vrf.InstalledRoute) Route { return Route{r.Table, r.Prefix, r.Metric} }
 
 // remember replaces the memory of routes. The caller holds the lock.
 func (k *Kernel) remember(routes []vrf.InstalledRoute) {
-	k.routes = make(map[routeID]vrf.InstalledRoute, len(routes))
+	k.routes = make(map[Route]vrf.InstalledRoute, len(routes))
 	for _, r := range routes {
 		k.routes[idOf(r)] = r
 	}
@@ -40,6 +32,16 @@ func (k *Kernel) book(op vrf.Op) {
 		k.routes[idOf(o.Route)] = o.Route
 	case vrf.DeleteRoute:
 		delete(k.routes, idOf(o.Route))
+	}
+}
+
+// Forget tells that routes may be gone, or somebody else's, so that a restricted
+// Apply takes them for missing: it adds them, and replaces nobody's.
+func (k *Kernel) Forget(routes []Route) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range routes {
+		delete(k.routes, r)
 	}
 }
 

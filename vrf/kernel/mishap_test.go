@@ -69,7 +69,7 @@ func TestDeletedByHand(t *testing.T) {
 	var log noticeLog
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Watch(ctx, Options{NetNS: k.Kernel.ns}, log.add) }()
+	go func() { ended <- Watch(ctx, Options{NetNS: k.Kernel.ns}, nil, log.add) }()
 	log.wait(t, "the first notice", func(n Notice) bool { return n.Resync })
 	for _, c := range []struct{ what, command string }{
 		{"the neighbour", "neigh del 203.0.113.7 dev tap0"},
@@ -115,7 +115,8 @@ func TestNamesAfterAnOverrun(t *testing.T) {
 	testenv.RequireRoot(t)
 	k := newTarget(t, Options{})
 	k.AddLink("tap0")
-	w := &watcher{ns: k.Kernel.ns, changed: map[string]bool{}, signal: make(chan struct{}, 1)}
+	w := &watcher{ns: k.Kernel.ns, signal: make(chan struct{}, 1)}
+	w.empty()
 	must(t, w.overrun())
 	k.ip("link", "set", "tap0", "name", "tap9")
 	must(t, w.overrun())

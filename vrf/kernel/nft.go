@@ -11,15 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownSequence marks our transactions. The kernel repeats the number of the first
-// message when it tells that the ruleset changed, so that Watch knows ours.
-// Others count from a small number or from the time, so never up here.
-const (
-	ownSequence     = 0xc9000000
-	ownSequenceMask = 0xff000000
-	// largestBatch is the send buffer; the kernel takes a transaction whole.
-	largestBatch = 32 << 20
-)
+// largestBatch is the send buffer; the kernel takes a transaction whole.
+const largestBatch = 32 << 20
 
 // errGeneration: the ruleset is not the one that the transaction was made for.
 var errGeneration = errors.New("somebody changed the ruleset meanwhile")

@@ -21,6 +21,7 @@ type socket struct {
 	out    []byte
 	in     []byte
 	strict bool // the kernel filters dumps
+	spoilt bool // a dump was left unfinished: use another one
 }
 
 const (
@@ -55,8 +56,23 @@ func dial(ns int) (*socket, error) {
 
 func (s *socket) close() error { return s.conn.Close() }
 
-// reset empties the batch.
-func (s *socket) reset() { s.out = s.out[:0] }
+// ownSequence marks our messages. The kernel repeats the number of a request when
+// it tells others of the route that it changed, and that of the first message of a
+// transaction for the ruleset, so that Watch knows ours. Others count from a small
+// number or from the time, so hardly ever up here; what is taken for ours
+// nevertheless is found by the next comparison of everything.
+const (
+	ownSequence     = 0xc9000000
+	ownSequenceMask = 0xff000000
+)
+
+// reset empties the batch, and sees to it that the next one fits into the numbers.
+func (s *socket) reset() {
+	s.out = s.out[:0]
+	if s.seq&ownSequenceMask != ownSequence || s.seq&^ownSequenceMask > 1<<23 {
+		s.seq = ownSequence
+	}
+}
 
 // begin starts a message and returns its offset for end.
 func (s *socket) begin(kind, flags uint16) int {
@@ -156,8 +172,8 @@ func (s *socket) acknowledgeLast(n int) {
 }
 
 // dump sends the one message written since reset and calls f for every answer,
-// whose payload is valid until f returns. What is left when the context ends
-// is read and dropped, so that the socket stays usable.
+// whose payload is valid until f returns. When the context ends it doesn't read on,
+// since what is left may be long, and the socket is spoilt.
 func (s *socket) dump(ctx context.Context, f func(kind uint16, payload []byte)) error {
 	if err := s.send(); err != nil {
 		return err
@@ -166,6 +182,10 @@ func (s *socket) dump(ctx context.Context, f func(kind uint16, payload []byte)) 
 	for {
 		msgs, err := s.receive()
 		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			s.spoilt = true
 			return err
 		}
 		for len(msgs) >= headerLen {
@@ -178,23 +198,21 @@ func (s *socket) dump(ctx context.Context, f func(kind uint16, payload []byte)) 
 			}
 			interrupted = interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
 			if m.kind == unix.NLMSG_DONE || m.kind == unix.NLMSG_ERROR {
-				return dumpEnd(ctx, m, interrupted)
+				return dumpEnd(m, interrupted)
 			}
-			if ctx.Err() == nil {
-				f(m.kind, m.payload)
-			}
+			f(m.kind, m.payload)
 		}
 	}
 }
 
-func dumpEnd(ctx context.Context, m message, interrupted bool) error {
+func dumpEnd(m message, interrupted bool) error {
 	if err := m.failure(); err != nil {
 		return err
 	}
 	if interrupted {
 		return errInterrupted
 	}
-	return ctx.Err()
+	return nil
 }
 
 func (s *socket) send() error {

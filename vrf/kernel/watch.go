@@ -27,10 +27,15 @@ type Notice struct {
 	NextHops bool
 	// Filter: somebody changed the filter. Our own changes are not told.
 	Filter bool
+	// Routes, in no order, may be gone, or somebody else's: somebody deleted one
+	// of ours there or replaced what was there. Our own changes are not told, nor
+	// what the kernel does by itself, which Links and NextHops are about.
+	Routes []Route
+	// AllRoutes: more of them than can be named, or messages were lost.
+	AllRoutes bool
 }
 
-// groups are what is watched. Routes are not: a listener to them halves the
-// rate at which they can be written.
+// groups are what is watched beside routes.
 func groups() []uint32 {
 	return []uint32{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_NEIGH,
@@ -38,39 +43,35 @@ func groups() []uint32 {
 	}
 }
 
-// Watch calls f for changes until the context ends, and then returns nil. The
-// first notice asks for everything. While f runs, changes are collected, so f
-// may be slow, and one link's flapping can't pile up.
-func Watch(ctx context.Context, o Options, f func(Notice)) error {
-	routes, err := subscribe(o.NetNS)
+// Watch calls f for changes until the context ends, and then returns nil. Of
+// routes it tells those in the tables. The first notice asks for everything.
+// While f runs, changes are collected, so f may be slow, and one link's flapping
+// can't pile up.
+func Watch(ctx context.Context, o Options, tables []uint32, f func(Notice)) error {
+	w := &watcher{ns: o.NetNS, signal: make(chan struct{}, 1)}
+	w.empty()
+	receivers, err := w.subscribe(tables)
+	defer func() {
+		for _, r := range receivers {
+			_ = r.conn.Close()
+		}
+	}()
 	if err != nil {
 		return err
 	}
-	defer routes.Close()
-	filter, err := subscribeFilter(o.NetNS)
-	if err != nil {
-		return err
-	}
-	w := &watcher{ns: o.NetNS, changed: map[string]bool{}, signal: make(chan struct{}, 1)}
 	if err := w.overrun(); err != nil {
 		return err
 	}
-	received := make(chan error, 2)
-	receivers := []func(context.Context) error{func(ctx context.Context) error { return w.receive(ctx, routes) }}
-	if filter != nil {
-		defer filter.Close()
-		receivers = append(receivers, func(ctx context.Context) error { return w.receiveFilter(ctx, filter) })
-	}
+	received := make(chan error, len(receivers))
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() {
-		_ = routes.SetReadDeadline(time.Unix(1, 0))
-		if filter != nil {
-			_ = filter.SetReadDeadline(time.Unix(1, 0))
+		for _, r := range receivers {
+			_ = r.conn.SetReadDeadline(time.Unix(1, 0))
 		}
 	})
 	defer stop()
-	for _, receive := range receivers {
-		go func() { received <- receive(ctx) }()
+	for _, r := range receivers {
+		go func() { received <- r.receive(ctx, r.conn) }()
 	}
 	err = w.deliver(ctx, received, f)
 	cancel()
@@ -78,6 +79,34 @@ func Watch(ctx context.Context, o Options, f func(Notice)) error {
 		<-received
 	}
 	return err
+}
+
+// receiver works until the context ends and its socket has a deadline.
+type receiver struct {
+	conn    *netlink.Conn
+	receive func(context.Context, *netlink.Conn) error
+}
+
+// subscribe opens the sockets. Those that it opened are returned with an error,
+// too.
+func (w *watcher) subscribe(tables []uint32) (list []receiver, err error) {
+	for _, s := range []struct {
+		open    func() (*netlink.Conn, error)
+		receive func(context.Context, *netlink.Conn) error
+	}{
+		{func() (*netlink.Conn, error) { return subscribe(w.ns) }, w.receive},
+		{func() (*netlink.Conn, error) { return subscribeRoutes(w.ns, tables) }, w.routeReceiver(tables)},
+		{func() (*netlink.Conn, error) { return subscribeFilter(w.ns) }, w.receiveFilter},
+	} {
+		conn, err := s.open()
+		if err != nil {
+			return list, err
+		}
+		if conn != nil { // the kernel has no nf_tables
+			list = append(list, receiver{conn, s.receive})
+		}
+	}
+	return list, nil
 }
 
 // deliver calls f for what is collected until a receiver ends.
@@ -120,6 +149,13 @@ type watcher struct {
 	mu      sync.Mutex
 	pending Notice
 	changed map[string]bool
+	damaged map[Route]bool
+}
+
+// empty starts collecting anew. The caller holds the lock, or has the watcher for
+// itself.
+func (w *watcher) empty() {
+	w.pending, w.changed, w.damaged = Notice{}, map[string]bool{}, map[Route]bool{}
 }
 
 // nameLinks learns the names of the links that exist.
@@ -154,7 +190,8 @@ func (w *watcher) take() Notice {
 	defer w.mu.Unlock()
 	n := w.pending
 	n.Links = slices.Sorted(maps.Keys(w.changed))
-	w.pending, w.changed = Notice{}, map[string]bool{}
+	n.Routes = slices.Collect(maps.Keys(w.damaged))
+	w.empty()
 	return n
 }
 

@@ -24,7 +24,7 @@ func TestWatch(t *testing.T) {
 	var log noticeLog
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Watch(ctx, Options{NetNS: k.Kernel.ns}, log.add) }()
+	go func() { ended <- Watch(ctx, Options{NetNS: k.Kernel.ns}, nil, log.add) }()
 	log.wait(t, "the first notice", func(n Notice) bool { return n.Resync })
 	link := func(name string) func(Notice) bool {
 		return func(n Notice) bool { return slices.Contains(n.Links, name) }
