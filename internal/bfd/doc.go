@@ -23,6 +23,10 @@
 //   - A change is told to the peer at once, ahead of the next packet (section
 //     6.8.7), but in the long run once a second at most: two ends that answer
 //     each other's changes with changes could go on for ever.
+//   - The loss of the path from the peer is estimated from the gaps between its
+//     packets, over a minute that the session is up; what held up or stopped this
+//     end is not taken for loss, nor is a peer that sends too fast for a sound path
+//     (see [Loss]).
 //   - Nothing here allocates once a session exists.
 //
 // Demand mode and the echo function are not offered; a peer that asks for

@@ -35,6 +35,7 @@ type Report struct {
 	Falls    uint32 // from up, for whatever reason
 	Sent     uint64 // packets
 	Received uint64 // that counted
+	Loss     Loss
 	fell     fall
 }
 
@@ -46,7 +47,7 @@ func (s *Session) Report() Report {
 		TransmitInterval: s.transmitInterval(), DetectionTime: s.detection(),
 		RemoteMinTx: s.remoteMinTx, RemoteMinRx: s.remoteMinRx, RemoteMultiplier: s.remoteMult,
 		RemoteIndependent: s.remoteControlI, LocalDiscriminator: s.local, RemoteDiscriminator: s.remote,
-		Falls: s.falls, Sent: s.sent, Received: s.received, fell: s.fell,
+		Falls: s.falls, Sent: s.sent, Received: s.received, Loss: s.meter.loss(), fell: s.fell,
 	}
 }
 
@@ -68,6 +69,15 @@ func (r Report) Reason() string {
 		return "the peer isn't heard: does it run BFD?"
 	}
 	return "coming up"
+}
+
+// LastFall says in words what took the session down last, and is empty when
+// nothing has.
+func (r Report) LastFall() string {
+	if r.fell.at == 0 {
+		return ""
+	}
+	return r.fell.words()
 }
 
 // words tells what took a session down.
@@ -92,6 +102,7 @@ type Status struct {
 	Serial   uint64
 	Revision uint64
 	Since    time.Time // on the wall clock
+	Fell     time.Time // when it went down last from up; zero: never
 	Source   uint16    // port that it sends from; 0 while it can't
 	Trouble  string    // what keeps it from sending, in words; else empty
 }

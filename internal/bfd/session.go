@@ -27,6 +27,7 @@ type Session struct {
 	remoteControlI bool
 
 	timing timing
+	meter  meter
 
 	heard    Instant // the last packet of the peer that counted
 	sentAt   Instant // the last packet of ours that was due
@@ -99,6 +100,7 @@ func (s *Session) Receive(p *Packet, now Instant) error {
 		return DropStranger
 	}
 	s.received++
+	s.measure(p, now)
 	s.heard = now
 	s.note(p)
 	s.unproven = s.unproven && p.State != Up
@@ -175,8 +177,12 @@ func (s *Session) enter(to State, now Instant) {
 // expire notices that the peer hasn't been heard for the detection time (RFC
 // 5880 section 6.8.4).
 func (s *Session) expire(now Instant) {
+	s.awake(now)
 	if now < s.detectAt() {
 		return
+	}
+	if s.state == Up {
+		s.meter.silent(now, s.pace(), s.remoteMult)
 	}
 	if s.state == Init || s.state == Up {
 		s.fall(TimeExpired, now)

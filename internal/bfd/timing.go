@@ -168,7 +168,7 @@ func (s *Session) Deadline() Instant {
 	if s.final {
 		return s.heard
 	}
-	return min(s.detectAt(), s.sendAt())
+	return min(s.detectAt(), s.sendAt(), s.lookAt())
 }
 
 // Advance notices what is due, and makes the packet that is to be sent now, if

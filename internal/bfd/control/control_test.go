@@ -175,6 +175,27 @@ func TestSetAndChanges(t *testing.T) {
 	}
 }
 
+// TestWhatIsToldOfLoss: nothing before there is evidence, and never a wrong figure.
+func TestWhatIsToldOfLoss(t *testing.T) {
+	for _, c := range []struct {
+		loss bfd.Loss
+		want string
+	}{
+		{bfd.Loss{Lost: 5, Expected: 50, Window: 15 * time.Second}, ""},
+		{bfd.Loss{Lost: 0, Expected: 230, Window: time.Minute}, `"loss":0,"loss_window":"1m0s"`},
+		{bfd.Loss{Lost: 69, Expected: 230, Window: 60400 * time.Millisecond}, `"loss":0.3,"loss_window":"1m0s"`},
+		{bfd.Loss{Lost: 9, Expected: 230, Fast: true}, `"loss_unknown":"the peer sends faster than was agreed"`},
+	} {
+		b, err := json.Marshal(status(bfd.Status{Spec: spec("a", 2), Report: bfd.Report{Loss: c.loss}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(b), c.want) || strings.Contains(string(b), "loss") != (c.want != "") {
+			t.Errorf("%+v: %s", c.loss, b)
+		}
+	}
+}
+
 func TestTheEndOfAClientChangesNothing(t *testing.T) {
 	path, m := socketPath(t), newMemory()
 	serve(t, path, &Server{Engine: m, Log: quiet})

@@ -3,6 +3,7 @@ package control
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -107,6 +108,16 @@ type Status struct {
 	Sent     uint64 `json:"sent"`  // packets
 	Received uint64 `json:"received"`
 
+	// Loss is the share of the peer's packets that never arrived, 0 to 1, in
+	// LossWindow that the session was up; absent while too little is known, or
+	// where LossUnknown says why it can't be.
+	Loss        *float64 `json:"loss,omitempty"`
+	LossWindow  Duration `json:"loss_window,omitempty"`
+	LossUnknown string   `json:"loss_unknown,omitempty"`
+
+	LastFall     string     `json:"last_fall,omitempty"` // why it fell last, in words
+	LastFallTime *time.Time `json:"last_fall_time,omitempty"`
+
 	Serial   uint64 `json:"serial"`   // another one: the session was made anew
 	Revision uint64 `json:"revision"` // another one: more than counters changed
 }
@@ -115,7 +126,7 @@ type Status struct {
 func (s Status) Up() bool { return s.State == bfd.Up.String() }
 
 func status(s bfd.Status) Status {
-	return Status{
+	st := Status{
 		Wanted: wanted(s.Spec), State: s.State.String(), Failed: s.Failed, Reason: s.Reason(), Trouble: s.Trouble,
 		Since: s.Since, Diagnostic: s.Diagnostic.String(),
 		RemoteState: s.RemoteState.String(), RemoteDiagnostic: s.RemoteDiag.String(),
@@ -124,6 +135,16 @@ func status(s bfd.Status) Status {
 		RemoteIndependent: s.RemoteIndependent, Falls: s.Falls, Sent: s.Sent, Received: s.Received,
 		Serial: s.Serial, Revision: s.Revision,
 	}
+	if f, ok := s.Loss.Fraction(); ok {
+		f = math.Round(f*1e4) / 1e4
+		st.Loss, st.LossWindow = &f, Duration(s.Loss.Window.Round(time.Second))
+	} else if s.Loss.Fast {
+		st.LossUnknown = "the peer sends faster than was agreed"
+	}
+	if words := s.LastFall(); words != "" {
+		st.LastFall, st.LastFallTime = words, &s.Fell
+	}
+	return st
 }
 
 // mark is what a change is told by.

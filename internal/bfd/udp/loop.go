@@ -222,6 +222,9 @@ func (l *loop) notice(p *peer) {
 		return
 	}
 	p.since = time.Now()
+	if p.state == bfd.Up {
+		p.fell = p.since
+	}
 	if !p.leaving {
 		p.say(l.log, report)
 	}

@@ -27,9 +27,10 @@ type peer struct {
 
 	state    bfd.State
 	since    time.Time
-	revision uint32 // of the session, as noticed last
-	changes  uint64 // noticed
-	trouble  string // of opening
+	fell     time.Time // from up, last
+	revision uint32    // of the session, as noticed last
+	changes  uint64    // noticed
+	trouble  string    // of opening
 	errno    unix.Errno
 }
 
@@ -48,7 +49,7 @@ func (p *peer) say(log *slog.Logger, r bfd.Report) {
 // status is what others are told.
 func (p *peer) status() bfd.Status {
 	s := bfd.Status{
-		Spec: p.spec, Report: p.session.Report(), Serial: p.serial, Revision: p.changes, Since: p.since, Source: p.source, Trouble: p.trouble,
+		Spec: p.spec, Report: p.session.Report(), Serial: p.serial, Revision: p.changes, Since: p.since, Fell: p.fell, Source: p.source, Trouble: p.trouble,
 	}
 	if s.Trouble == "" && p.errno != 0 {
 		s.Trouble = p.errno.Error()
