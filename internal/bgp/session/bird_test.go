@@ -117,6 +117,13 @@ func TestBIRDRoutesBothWays(t *testing.T) {
 	s.Announce([]bgp.Announcement{drained})
 	b.expect("show route all 203.0.113.1/32", has("BGP.local_pref: 50"))
 	b.expect("show route all 2001:db8:cb00:7100::1/128", hasNot("next_hop"))
+	s.UplinkUnsound(b.uplink, true)
+	b.expect("show route all 203.0.113.1/32", has("BGP.local_pref: 49"))
+	s.UplinkUnsound("other", false)
+	s.Announce([]bgp.Announcement{announcement("203.0.113.1/32")})
+	b.expect("show route all 203.0.113.1/32", has("BGP.local_pref: 99"))
+	s.UplinkUnsound(b.uplink, false)
+	b.expect("show route all 203.0.113.1/32", has("BGP.local_pref: 100"))
 	s.Announce(nil)
 	b.expect("show route all 203.0.113.1/32", hasNot("next_hop"))
 

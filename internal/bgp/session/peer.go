@@ -55,6 +55,7 @@ type peer struct {
 	kept     [2]retention
 	buried   bool // somebody knew the peer to be dead since its session was last established
 	down     bool // the uplink has no carrier
+	unsound  bool // the uplink loses packets
 	restart  bool // our next OPEN has the R bit
 	cancel   context.CancelCauseFunc
 	writer   *writer // while established
@@ -225,6 +226,24 @@ func (p *peer) uplink(up bool) {
 		p.kill(ErrUplinkDown)
 	}
 	p.wakeUp()
+}
+
+// discourage has what is announced told with another preference.
+func (p *peer) discourage(unsound bool) {
+	p.mu.Lock()
+	p.unsound = unsound
+	p.mu.Unlock()
+	p.poke()
+}
+
+// preference is what the peer is told for one that is to be announced.
+func (p *peer) preference(wanted uint32) uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.unsound && wanted > 0 {
+		return wanted - 1
+	}
+	return wanted
 }
 
 // wakeUp ends a pause.

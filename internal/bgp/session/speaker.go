@@ -174,6 +174,18 @@ func (s *Speaker) PeerDown(uplink string, address netip.Addr, reason string) {
 	}
 }
 
+// UplinkUnsound tells that packets are lost over an uplink, or no longer.
+// What is announced over it has a preference of one less meanwhile: whoever
+// learns it over another plane too sends there, and whoever doesn't goes on as
+// before. To peers of another AS, which are told no preference, it says nothing.
+func (s *Speaker) UplinkUnsound(name string, unsound bool) {
+	for _, p := range s.peers {
+		if p.cfg.Uplink == name {
+			p.discourage(unsound)
+		}
+	}
+}
+
 // Refresh asks every peer of a VRF for all of its routes again (RFC 2918);
 // every VRF's, if the name is empty.
 func (s *Speaker) Refresh(vrf string) {

@@ -166,7 +166,7 @@ func (w *writer) wanted(f bgp.Family, set map[netip.Prefix]bgp.Announcement) map
 	}
 	for p, a := range set {
 		if bgp.FamilyOf(p) == f {
-			want[p] = outgoing{a.Preference, encodeCommunities(a.Communities), w.hops[f]}
+			want[p] = outgoing{w.p.preference(a.Preference), encodeCommunities(a.Communities), w.hops[f]}
 		}
 	}
 	return want
