@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -93,7 +94,17 @@ type BFD struct {
 	Socket     string        `yaml:"socket"`     // absolute path
 	Interval   time.Duration `yaml:"interval"`   // between packets, in both directions
 	Multiplier uint8         `yaml:"multiplier"` // packets lost in a row that are a loss of the path
+	MaxLoss    Percent       `yaml:"max_loss"`   // of packets, from which on a path is avoided; 0: never
 }
+
+// Percent is a share in hundredths, written as 20%.
+type Percent uint8
+
+// MarshalText writes the share.
+func (p Percent) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%d%%", uint8(p)), nil }
+
+// Fraction is the share, 0 to 1.
+func (p Percent) Fraction() float64 { return float64(p) / 100 }
 
 // Metrics is where monitoring asks the agent, by HTTP.
 type Metrics struct {

@@ -76,6 +76,7 @@ func (c *checker) config(raw *rawConfig) *Config {
 	cfg.BGP = c.bgp(raw, cfg)
 	cfg.BFD = BFD{
 		Socket: c.socket(raw.BFD.Socket), Interval: c.duration(raw.BFD.Interval), Multiplier: uint8(c.number(raw.BFD.Multiplier)),
+		MaxLoss: c.loss(raw.BFD.MaxLoss),
 	}
 	cfg.Metrics = c.metrics(&raw.Metrics)
 	return cfg

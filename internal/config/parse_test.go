@@ -38,7 +38,7 @@ bgp:
 guests:
   taps: [vm-*, uplink0]
   interconnects: [100.64.0.0/16, "2001:db8:a::/48"]
-bfd: {interval: 100ms, multiplier: 5}
+bfd: {interval: 100ms, multiplier: 5, max_loss: 7%}
 metrics: {listen: "198.51.100.20:9999", vrf: mgmt}
 `
 
@@ -67,7 +67,7 @@ func TestParseFull(t *testing.T) {
 				{VRF: "public", Plane: "b", Address: netip.MustParseAddr("100.64.1.1"), Port: 179, AS: 65000, TTLSecurity: true, BFD: true},
 			},
 		},
-		BFD:     BFD{Socket: "/run/hostroute/bfd.sock", Interval: 100 * time.Millisecond, Multiplier: 5},
+		BFD:     BFD{Socket: "/run/hostroute/bfd.sock", Interval: 100 * time.Millisecond, Multiplier: 5, MaxLoss: 7},
 		Metrics: Metrics{Listen: netip.MustParseAddrPort("198.51.100.20:9999"), VRF: "mgmt"},
 	}
 	got, err := Parse(strings.NewReader(full))
@@ -87,7 +87,7 @@ func TestParseDefaults(t *testing.T) {
 		Uplinks: []Uplink{},
 		Guests:  Guests{Taps: []string{"tap*", "vnet*"}, Interconnects: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}},
 		BGP:     BGP{HoldTime: 9 * time.Second, ConnectRetry: 2 * time.Second, RestartTime: 2 * time.Minute, LongLived: 24 * time.Hour, Reflectors: []Reflector{}},
-		BFD:     BFD{Socket: "/run/hostroute/bfd.sock", Interval: 300 * time.Millisecond, Multiplier: 3},
+		BFD:     BFD{Socket: "/run/hostroute/bfd.sock", Interval: 300 * time.Millisecond, Multiplier: 3, MaxLoss: 20},
 		Metrics: Metrics{Listen: netip.MustParseAddrPort("127.0.0.1:11179")},
 	}
 	got, err := Parse(strings.NewReader("state: /srv/hr/\nlog:\n  embedded:\n"))
@@ -158,6 +158,8 @@ func TestParseRefuses(t *testing.T) {
 		{"100.64.0.0/16", "100.64.0.1/16", `line 26: guests.interconnects[0]: "100.64.0.1/16": host bits are set; the prefix is 100.64.0.0/16`},
 		{"100.64.0.0/16", "0.0.0.0/0", `line 26: guests.interconnects[0]: "0.0.0.0/0": must be prefixes of IPv4 and IPv6`},
 		{"multiplier: 5", "multiplier: 256", `line 27: bfd.multiplier: "256": must be 1 to 255`},
+		{"max_loss: 7%", "max_loss: 3%", `line 27: bfd.max_loss: "3%": must be 5% to 90% in whole percents, or 0% for never`},
+		{"max_loss: 7%", "max_loss: 20", `line 27: bfd.max_loss: "20": must be 5% to 90% in whole percents, or 0% for never`},
 		{"198.51.100.20:9999", "198.51.100.20", `line 28: metrics.listen: "198.51.100.20": must be ADDRESS:PORT, or "" for nowhere`},
 		{"198.51.100.20:9999\", vrf: mgmt", "[::]:1\", vrf: a/b", `line 28: metrics.vrf: "a/b": must be an interface name: 1 to 15 printable ASCII characters without '/', ':', quotes and spaces`},
 		{"interval: 100ms", "interval: 20ms", `line 27: bfd.interval: "20ms": must be 50ms to 60s`},

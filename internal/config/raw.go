@@ -86,6 +86,7 @@ type rawBFD struct {
 	Socket     value `yaml:"socket" default:"/run/hostroute/bfd.sock" allowed:"an absolute path of at most 107 bytes"`
 	Interval   value `yaml:"interval" default:"300ms" allowed:"50ms to 60s"`
 	Multiplier value `yaml:"multiplier" default:"3" allowed:"1 to 255"`
+	MaxLoss    value `yaml:"max_loss" default:"20%" allowed:"5% to 90% in whole percents, or 0% for never"`
 }
 
 type rawMetrics struct {

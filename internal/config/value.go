@@ -119,6 +119,16 @@ func (c *checker) duration(v value) time.Duration {
 	return d
 }
 
+// loss wants a share of packets that can be told from none, or 0.
+func (c *checker) loss(v value) Percent {
+	digits, percent := strings.CutSuffix(v.text, "%")
+	n, err := strconv.ParseUint(digits, 10, 8)
+	if !percent || err != nil || n != 0 && (n < 5 || n > 90) {
+		c.refuse(v)
+	}
+	return Percent(n)
+}
+
 func (c *checker) boolean(v value) bool {
 	if v.text != "true" && v.text != "false" {
 		c.refuse(v)
