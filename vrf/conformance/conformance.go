@@ -22,7 +22,8 @@ type Target interface {
 	DeleteLink(name string)
 	SetUp(name string, up bool)
 	SetCarrier(name string, on bool)
-	// The foreign things carry another protocol, and Foreign lists them.
+	// The foreign things carry another protocol, and Foreign lists them. A route
+	// takes the place of what is there.
 	AddForeignRoute(table uint32, p netip.Prefix, metric uint32)
 	DeleteForeignRoute(table uint32, p netip.Prefix, metric uint32)
 	AddForeignAddress(link string, p netip.Prefix)
@@ -57,6 +58,7 @@ func Run(t *testing.T, s Setup) {
 		"apply and withdraw": applyAndWithdraw, "both families by one gateway": bothFamilies,
 		"carrier lost": carrierLost, "all carriers lost": allCarriersLost, "plane lost": planeLost,
 		"restart": restart, "sweep": sweep, "refused": refused, "route taken": routeTaken, "route taken meanwhile": takenMeanwhile, "verified": verified,
+		"damaged": damaged, "damaged by many": damagedByMany, "damaged after a restart": damagedAfterRestart,
 		"foreign next hops": foreignNextHops, "carrier missing at start": carrierMissing,
 		"uplink made anew": uplinkMadeAnew,
 	}

@@ -6,10 +6,16 @@ import (
 	"github.com/hostroute/hostroute/vrf"
 )
 
-// counting counts what is written.
+// counting counts what is written, and how often a table is read.
 type counting struct {
 	vrf.Dataplane
-	writes int
+	writes, reads int
+}
+
+// LearnedRoutes counts and passes on.
+func (c *counting) LearnedRoutes(ctx context.Context, table uint32, f func(vrf.LearnedRoute)) error {
+	c.reads++
+	return c.Dataplane.LearnedRoutes(ctx, table, f)
 }
 
 // WriteNextHops counts and passes on.

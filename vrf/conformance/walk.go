@@ -25,7 +25,7 @@ type Fatalf func(format string, args ...any)
 func Walk(t *testing.T, s Setup, choose Chooser, fatalf Fatalf, steps int) {
 	w := &walk{bench: newLearnedBench(t, s), t: t, choose: choose, fatalf: fatalf,
 		want: map[netip.Prefix]vrf.Change{}, taken: map[netip.Prefix]bool{}, working: map[string]bool{"u0": true, "u1": true}, told: map[string]bool{"u0": true, "u1": true}}
-	acts := []func(){w.apply, w.apply, w.apply, w.carrier, w.tell, w.restart, w.foreign, w.repair, w.bounce}
+	acts := []func(){w.apply, w.apply, w.apply, w.carrier, w.tell, w.restart, w.foreign, w.damage, w.repair, w.bounce}
 	for range steps {
 		acts[choose("action", len(acts))]()
 		w.check()
@@ -158,6 +158,29 @@ func (w *walk) foreign() {
 		w.AddForeignRoute(90, p, vrf.MetricLearned)
 		w.taken[p] = true
 	}
+}
+
+// damage deletes routes of ours, or puts somebody else's in their place, and tells
+// the FIB of these and of some that are as they were.
+func (w *walk) damage() {
+	there := w.learned(w.t, 90)
+	var told []netip.Prefix
+	for range 1 + w.choose("damaged", 4) {
+		p := w.prefix()
+		told = append(told, p)
+		if _, ours := there[p]; !ours {
+			continue
+		}
+		switch w.choose("damage", 4) {
+		case 0: // none: somebody undid it
+		case 1:
+			w.AddForeignRoute(90, p, vrf.MetricLearned)
+			w.taken[p] = true
+		default:
+			w.behind(w.t, vrf.RouteWrite{Prefix: p, Table: 90, Verb: vrf.Delete})
+		}
+	}
+	w.allow(w.fib.Lost(w.t.Context(), "public", told))
 }
 
 // usable tells whether an uplink has carrier and nobody said that its plane is

@@ -111,7 +111,7 @@ func (k *target) SetCarrier(name string, on bool) {
 }
 
 func (k *target) AddForeignRoute(table uint32, p netip.Prefix, metric uint32) {
-	k.ip(familyFlag(p), "route", "add", "unreachable", p.String(), "table", fmt.Sprint(table), "metric", fmt.Sprint(metric), "proto", "99")
+	k.ip(familyFlag(p), "route", "replace", "unreachable", p.String(), "table", fmt.Sprint(table), "metric", fmt.Sprint(metric), "proto", "99")
 }
 
 func (k *target) DeleteForeignRoute(table uint32, p netip.Prefix, metric uint32) {
