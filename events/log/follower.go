@@ -243,7 +243,7 @@ func (f *Follower) catchUp(ctx context.Context) (time.Duration, error) {
 
 // errNotConnected is why nothing is asked for. The connection comes back by
 // itself and says so.
-var errNotConnected = errors.New("not connected to NATS; serving on from what is known")
+var errNotConnected = errors.New("not connected to NATS at the moment; serving on from what is known")
 
 // jitter varies d by up to its nth part, up or down.
 func jitter(d time.Duration, n int) time.Duration {

@@ -81,7 +81,7 @@ func (l *Ledger) LastSequence(ctx context.Context) (uint64, error) {
 func explain(nc *nats.Conn, err error) error {
 	switch {
 	case errors.Is(err, nats.ErrReconnectBufExceeded): // the buffer has no room at all, see connectOptions
-		return fmt.Errorf("not connected to NATS at the moment, trying again all the time: %w", err)
+		return fmt.Errorf("not connected to NATS at the moment, trying again all the time: %w", nats.ErrDisconnected)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fmt.Errorf("NATS at %s: turn JetStream on for this account: %w", nc.ConnectedUrlRedacted(), err)
 	case errors.Is(err, nats.ErrNoResponders):
