@@ -63,6 +63,9 @@ func (a *app) showLog(t table, l agent.LogStatus) {
 	}
 	t.row("log", fmt.Sprintf("%s with %s", state, l.URL))
 	t.row("", fmt.Sprintf("last ticks %d and %d (networks), %s, %s", l.Tick, l.NetworkTick, count(int(l.Gaps), "gap"), count(int(l.Snapshots), "snapshot")))
+	if !l.OutOfReachSince.IsZero() {
+		t.row("", "out of reach for "+a.since(l.OutOfReachSince))
+	}
 	if l.LastError != "" {
 		t.row("", "last error: "+l.LastError)
 	}

@@ -24,6 +24,8 @@ type logTask struct {
 	changes chan struct{} // capacity 1
 	guard   massGuard
 	order   sync.Mutex // states are admitted in the order in which they were
+	outage  log.Outage
+	dialer  nats.CustomDialer // nil: TCP
 
 	mu       sync.Mutex
 	url      string
@@ -106,7 +108,7 @@ func (t *logTask) Run(ctx context.Context) error {
 	}
 	nc, err := log.Connect(t.cfg.Log.URL, log.ConnectOptions{
 		Name: "hostroute agent " + t.cfg.Hypervisor, Wait: true, Credentials: t.cfg.Log.Credentials,
-		Device: t.cfg.Log.VRF, Logger: t.log,
+		Device: t.cfg.Log.VRF, Dialer: t.dialer, Outage: &t.outage, Logger: t.log,
 	})
 	if err != nil {
 		return err
@@ -274,13 +276,18 @@ func (t *logTask) status() LogStatus {
 	s := LogStatus{URL: t.url, InSync: t.caughtUp, Restored: t.restored != nil, SnapshotError: t.damaged, HeldBack: t.guard.holding()}
 	f := t.follower
 	t.mu.Unlock()
+	since, reason := t.outage.Now()
+	s.OutOfReachSince, s.LastError = since, reason
 	if f == nil {
 		return s
 	}
 	of := f.Status()
 	s.Connected, s.Tick, s.NetworkTick = of.Connected, of.Tick, of.NetTick
 	s.Behind = of.Connected && !of.InSync
-	s.Registered, s.Gaps, s.Snapshots, s.LastError = of.Registered, of.Gaps, of.Snapshots, of.LastError
+	s.Registered, s.Gaps, s.Snapshots = of.Registered, of.Gaps, of.Snapshots
+	if s.Connected || reason == "" {
+		s.LastError = of.LastError
+	}
 	for _, q := range f.State().Quarantined() {
 		s.Quarantined = append(s.Quarantined, Quarantine{Sequence: q.Sequence, Type: q.Type, Subject: q.Subject, Reason: q.Reason})
 	}

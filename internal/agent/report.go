@@ -50,7 +50,9 @@ type LogStatus struct {
 	Gaps        uint64 `json:"gaps"`
 	Snapshots   uint64 `json:"snapshots"`
 	LastError   string `json:"last_error,omitempty"`
-	Restored    bool   `json:"restored"` // started from the local snapshot
+	// OutOfReachSince is when the connection was lost, or tried for first.
+	OutOfReachSince time.Time `json:"out_of_reach_since,omitzero"`
+	Restored        bool      `json:"restored"` // started from the local snapshot
 	// SnapshotError says why there is no local snapshot for the next start.
 	SnapshotError string `json:"snapshot_error,omitempty"`
 	// HeldBack says what is served on although the log lost it.

@@ -118,13 +118,13 @@ func problems(s Status, peers []Peer) (list []string) {
 	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	switch {
 	case !s.Log.Connected && s.Log.InSync:
-		add("the log is out of reach (%s): check %s; all that is known is served on", orUnknown(s.Log.LastError), s.Log.URL)
+		add("the log is out of reach (%s): check %s; all that is known is served on", s.Log.reason(), s.Log.URL)
 	case !s.Log.InSync && s.Log.Restored:
-		add("not caught up with the log since the start (%s): serving from the local snapshot, nothing is swept; check %s and `hostroute log serve`", orUnknown(s.Log.LastError), s.Log.URL)
+		add("not caught up with the log since the start (%s): serving from the local snapshot, nothing is swept; check %s and `hostroute log serve`", s.Log.reason(), s.Log.URL)
 	case !s.Log.InSync:
-		add("not caught up with the log yet (%s): nothing is swept, nothing is announced; check %s and `hostroute log serve`", orUnknown(s.Log.LastError), s.Log.URL)
+		add("not caught up with the log yet (%s): nothing is swept, nothing is announced; check %s and `hostroute log serve`", s.Log.reason(), s.Log.URL)
 	case s.Log.Behind:
-		add("behind the log (%s): check `hostroute log serve` on %s; all that is known is served on", orUnknown(s.Log.LastError), s.Log.URL)
+		add("behind the log (%s): check `hostroute log serve` on %s; all that is known is served on", s.Log.reason(), s.Log.URL)
 	case !s.Log.Registered:
 		add("the log doesn't know hypervisor %s, so nothing is swept or announced: `hostroute hypervisor register %s`, or correct its name in the configuration", s.Hypervisor, s.Hypervisor)
 	}
@@ -172,6 +172,14 @@ func plural(n int, noun string) string {
 		return "1 " + noun
 	}
 	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+// reason says why the log isn't followed, and since when it is out of reach.
+func (l LogStatus) reason() string {
+	if l.OutOfReachSince.IsZero() {
+		return orUnknown(l.LastError)
+	}
+	return fmt.Sprintf("%s; since %s", orUnknown(l.LastError), l.OutOfReachSince.Format("2006-01-02 15:04:05 MST"))
 }
 
 func orUnknown(reason string) string {
