@@ -7,21 +7,52 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hostroute/hostroute/internal/bfd/control"
+	"github.com/hostroute/hostroute/internal/bgp/session"
 	"github.com/hostroute/hostroute/internal/config"
 )
 
 // pathLog notes what is told about paths, in order.
-type pathLog []string
+type pathLog struct {
+	mu    sync.Mutex
+	told  []string
+	peers []session.PeerStatus
+}
+
+func (l *pathLog) note(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.told = append(l.told, fmt.Sprintf(format, args...))
+}
+
+// take gives what was told since it was called last.
+func (l *pathLog) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	told := l.told
+	l.told = nil
+	return told
+}
 
 func (l *pathLog) PeerDown(uplink string, address netip.Addr, reason string) {
-	*l = append(*l, fmt.Sprintf("peer %s over %s down: %s", address, uplink, reason))
+	l.note("peer %s over %s down: %s", address, uplink, reason)
+}
+
+func (l *pathLog) UplinkUnsound(uplink string, unsound bool) {
+	l.note("uplink %s unsound %t", uplink, unsound)
+}
+
+func (l *pathLog) Peers() []session.PeerStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.peers)
 }
 
 func (l *pathLog) uplink(_ context.Context, name string, lost bool) {
-	*l = append(*l, fmt.Sprintf("uplink %s lost %t", name, lost))
+	l.note("uplink %s lost %t", name, lost)
 }
 
 const watchedPaths = `
@@ -95,14 +126,13 @@ func TestALostPathIsToldToTheFIBAndThenToTheSession(t *testing.T) {
 		{"it falls again", 2, "down", true, []string{"uplink b-public lost true", "peer 100.64.2.1 over b-public down: BFD: silence"}},
 		{"BFD's process was restarted", 2, "down", false, nil},
 		{"the reflector takes BFD back", 2, "admin-down", false, []string{"uplink b-public lost false"}},
-		{"one of two on an uplink falls", 0, "down", true, []string{"uplink a-public lost false", "peer 100.64.0.1 over a-public down: BFD: silence"}},
+		{"one of two on an uplink falls", 0, "down", true, []string{"peer 100.64.0.1 over a-public down: BFD: silence"}},
 		{"the other falls", 1, "down", true, []string{"uplink a-public lost true", "peer 2001:db8:a::2 over a-public down: BFD: silence"}},
 		{"the first is back", 0, "up", false, []string{"uplink a-public lost false"}},
 	} {
-		*told = nil
 		says(step.i, step.state, step.failed)
-		if !slices.Equal(*told, step.want) {
-			t.Errorf("%s: told %q, want %q", step.what, *told, step.want)
+		if got := told.take(); !slices.Equal(got, step.want) {
+			t.Errorf("%s: told %q, want %q", step.what, got, step.want)
 		}
 	}
 }
