@@ -79,7 +79,7 @@ func (k planned) Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vr
 	return result, k.Execute(ctx, result.Ops)
 }
 
-func (k planned) Forget([]kernel.Route) {}
+func (k planned) Forget(routes []kernel.Route) { k.bed.forgotten = append(k.bed.forgotten, routes...) }
 
 // served is what the guests were to be told last.
 type served struct {
@@ -96,7 +96,8 @@ type testbed struct {
 	projection *projection
 	journal    []string
 	scopes     [][]string // the links of every apply; nil: all
-	unreadable error      // what reading the kernel fails with
+	forgotten  []kernel.Route
+	unreadable error // what reading the kernel fails with
 	served     served
 }
 
@@ -191,6 +192,69 @@ func TestOnlyWhatChangedIsLookedAt(t *testing.T) {
 			t.Errorf("%s: looked at %s, want %s", step.what, got, step.want)
 		}
 	}
+}
+
+// TestDamagedRoutes: a round brings back what was deleted, and looks at nothing else.
+func TestDamagedRoutes(t *testing.T) {
+	b := newTestbed(t)
+	b.kernel.AddLink("tap1")
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
+	guest := kernel.Route{Table: 90, Prefix: netip.MustParsePrefix("203.0.113.10/32"), Metric: vrf.MetricGuest}
+	last := kernel.Route{Table: 90, Prefix: netip.MustParsePrefix("::/0"), Metric: vrf.MetricUnreachable}
+	nobodys := kernel.Route{Table: 90, Prefix: netip.MustParsePrefix("203.0.113.99/32"), Metric: vrf.MetricGuest}
+	for _, c := range []struct {
+		what   string
+		notice kernel.Notice
+		links  []string
+	}{
+		{"a guest's", kernel.Notice{Routes: []kernel.Route{guest}}, []string{"tap1"}},
+		{"a last resort", kernel.Notice{Routes: []kernel.Route{last}}, []string{}},
+		{"both, and one that nobody wants", kernel.Notice{Routes: []kernel.Route{last, nobodys, guest}}, []string{"tap1"}},
+		{"nobody knows which", kernel.Notice{AllRoutes: true}, nil},
+	} {
+		b.scopes, b.forgotten = nil, nil
+		for _, r := range []kernel.Route{guest, last} {
+			if c.notice.AllRoutes || slices.Contains(c.notice.Routes, r) {
+				b.kernel.DeleteForeignRoute(r.Table, r.Prefix, r.Metric)
+			}
+		}
+		b.Notice(c.notice)
+		b.wants(t)
+		if len(b.scopes) != 1 || !slices.Equal(b.scopes[0], c.links) || (b.scopes[0] == nil) != (c.links == nil) {
+			t.Errorf("%s: looked at %#v, want %#v", c.what, b.scopes, c.links)
+		}
+		if !slices.Equal(b.forgotten, c.notice.Routes) {
+			t.Errorf("%s: %v are in doubt, want %v", c.what, b.forgotten, c.notice.Routes)
+		}
+		a, err := b.kernel.Read(t.Context(), b.fixed)
+		if err != nil || !hasRoute(a, "203.0.113.10/32") || !hasRoute(a, "::/0") {
+			t.Errorf("%s: the kernel has %v, %v", c.what, a.Routes, err)
+		}
+	}
+}
+
+// TestATakenPlaceIsNotAnnounced: what somebody put in place of a guest's route stays,
+// and the guest is announced again when it is gone.
+func TestATakenPlaceIsNotAnnounced(t *testing.T) {
+	b := newTestbed(t)
+	b.kernel.AddLink("tap1")
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
+	guest := kernel.Route{Table: 90, Prefix: netip.MustParsePrefix("203.0.113.10/32"), Metric: vrf.MetricGuest}
+	b.kernel.AddForeignRoute(guest.Table, guest.Prefix, guest.Metric)
+	had := b.kernel.Foreign()
+	b.Notice(kernel.Notice{Routes: []kernel.Route{guest}})
+	got, err := b.round(t)
+	if !errors.Is(err, vrf.ErrExists) || !slices.Equal(got, []string{"announce 203.0.113.11/32"}) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if r := b.snapshot(); len(r.errs) != 1 || !strings.Contains(r.errs[0], guest.Prefix.String()) {
+		t.Errorf("reported errors: %q", r.errs)
+	}
+	if have := b.kernel.Foreign(); !slices.Equal(have, had) {
+		t.Errorf("what is somebody else's changed: have %q, had %q", have, had)
+	}
+	b.kernel.DeleteForeignRoute(guest.Table, guest.Prefix, guest.Metric)
+	b.wants(t, "announce 203.0.113.10/32 203.0.113.11/32")
 }
 
 func TestWithdrawnBeforeTheRouteGoes(t *testing.T) {
