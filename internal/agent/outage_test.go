@@ -71,7 +71,25 @@ type outageBed struct {
 	*testbed
 	task  *logTask
 	cable *cable
-	lines bytes.Buffer
+	lines lines
+}
+
+// lines is a log that a test reads while others write it.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func newOutageBed(state string, c *cable) *outageBed {
