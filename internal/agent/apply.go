@@ -86,6 +86,8 @@ type applier struct {
 type applyReport struct {
 	at         time.Time
 	operations uint64
+	rounds     uint64 // all, and those that failed
+	failures   uint64
 	waiting    []string // taps and uplinks that don't exist
 	leftOut    []string // those whose VRF can't be used
 	errs       []string
@@ -265,7 +267,9 @@ func (a *applier) noteRound(host projector.Host, taps []vrf.Tap, problems []stri
 		present = presence(taps, slices.Concat(r.waiting, r.leftOut))
 		r.host, r.present, r.errs = host, present, nil
 		r.problems = slices.Concat(problems, r.conflicts)
+		r.rounds++
 		if err != nil {
+			r.failures++
 			r.errs = strings.Split(err.Error(), "\n") // joined errors are a line each
 		} else {
 			r.at = time.Now()

@@ -90,14 +90,14 @@ func (g *massGuard) missing(now *projector.State) (h hold) {
 	return h
 }
 
-// holding tells in words what is held back; empty: nothing.
-func (g *massGuard) holding() string {
+// holding tells in words what is held back, and how many routes; empty: nothing.
+func (g *massGuard) holding() (text string, routes int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.held.routes == 0 {
-		return ""
+		return "", 0
 	}
 	return fmt.Sprintf("%d of %d routes of guests have vanished from the log without an event that ends them (%s, such as %s); they are served on. "+
 		"If the log is right, delete or move these guests by events, or start the agent with --allow-mass-withdrawal; if it isn't, restore it",
-		g.held.routes, g.held.of, plural(g.held.guests, "guest"), g.held.example)
+		g.held.routes, g.held.of, plural(g.held.guests, "guest"), g.held.example), g.held.routes
 }

@@ -273,7 +273,8 @@ func (t *logTask) signal() {
 
 func (t *logTask) status() LogStatus {
 	t.mu.Lock()
-	s := LogStatus{URL: t.url, InSync: t.caughtUp, Restored: t.restored != nil, SnapshotError: t.damaged, HeldBack: t.guard.holding()}
+	s := LogStatus{URL: t.url, InSync: t.caughtUp, Restored: t.restored != nil, SnapshotError: t.damaged}
+	s.HeldBack, s.HeldBackRoutes = t.guard.holding()
 	f := t.follower
 	t.mu.Unlock()
 	since, reason := t.outage.Now()

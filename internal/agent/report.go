@@ -56,8 +56,9 @@ type LogStatus struct {
 	// SnapshotError says why there is no local snapshot for the next start.
 	SnapshotError string `json:"snapshot_error,omitempty"`
 	// HeldBack says what is served on although the log lost it.
-	HeldBack    string       `json:"held_back,omitempty"`
-	Quarantined []Quarantine `json:"quarantined,omitempty"`
+	HeldBack       string       `json:"held_back,omitempty"`
+	HeldBackRoutes int          `json:"held_back_routes,omitempty"`
+	Quarantined    []Quarantine `json:"quarantined,omitempty"`
 }
 
 // Quarantine is a message of the log that was put aside.

@@ -113,56 +113,72 @@ func (a *Agent) bfdStatus() BFDStatus {
 	return s
 }
 
+// problem is one that Status tells of. Its kind is for those who count.
+type problem struct{ kind, text string }
+
+// problemKinds are all that there are, as the metrics have them.
+var problemKinds = []string{"log", "snapshot", "held_back", "kernel", "uplink", "bgp", "bfd", "service", "unservable", "tap", "quarantine"}
+
 // problems says in words what is wrong with a hypervisor and what to do.
-func problems(s Status, peers []Peer) (list []string) {
-	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
+func problems(s Status, peers []Peer) (texts []string) {
+	for _, p := range findings(s, peers) {
+		texts = append(texts, p.text)
+	}
+	return texts
+}
+
+// findings are the problems, each with its kind, of problemKinds.
+func findings(s Status, peers []Peer) (list []problem) {
+	add := func(kind, format string, args ...any) {
+		list = append(list, problem{kind, fmt.Sprintf(format, args...)})
+	}
 	switch {
 	case !s.Log.Connected && s.Log.InSync:
-		add("the log is out of reach (%s): check %s; all that is known is served on", s.Log.reason(), s.Log.URL)
+		add("log", "the log is out of reach (%s): check %s; all that is known is served on", s.Log.reason(), s.Log.URL)
 	case !s.Log.InSync && s.Log.Restored:
-		add("not caught up with the log since the start (%s): serving from the local snapshot, nothing is swept; check %s and `hostroute log serve`", s.Log.reason(), s.Log.URL)
+		add("log", "not caught up with the log since the start (%s): serving from the local snapshot, nothing is swept; check %s and `hostroute log serve`", s.Log.reason(), s.Log.URL)
 	case !s.Log.InSync:
-		add("not caught up with the log yet (%s): nothing is swept, nothing is announced; check %s and `hostroute log serve`", s.Log.reason(), s.Log.URL)
+		add("log", "not caught up with the log yet (%s): nothing is swept, nothing is announced; check %s and `hostroute log serve`", s.Log.reason(), s.Log.URL)
 	case s.Log.Behind:
-		add("behind the log (%s): check `hostroute log serve` on %s; all that is known is served on", s.Log.reason(), s.Log.URL)
+		add("log", "behind the log (%s): check `hostroute log serve` on %s; all that is known is served on", s.Log.reason(), s.Log.URL)
 	case !s.Log.Registered:
-		add("the log doesn't know hypervisor %s, so nothing is swept or announced: `hostroute hypervisor register %s`, or correct its name in the configuration", s.Hypervisor, s.Hypervisor)
+		add("log", "the log doesn't know hypervisor %s, so nothing is swept or announced: `hostroute hypervisor register %s`, or correct its name in the configuration", s.Hypervisor, s.Hypervisor)
 	}
 	if s.Log.SnapshotError != "" {
-		add("%s", s.Log.SnapshotError)
+		add("snapshot", "%s", s.Log.SnapshotError)
 	}
 	if s.Log.HeldBack != "" {
-		add("%s", s.Log.HeldBack)
+		add("held_back", "%s", s.Log.HeldBack)
 	}
 	for _, e := range s.Kernel.Errors {
-		add("the kernel refuses: %s", e)
+		add("kernel", "the kernel refuses: %s", e)
 	}
 	for _, name := range s.Kernel.AbsentUplinks {
-		add("uplink %s is not on this host: bring it back, or correct its name in the configuration", name)
+		add("uplink", "uplink %s is not on this host: bring it back, or correct its name in the configuration", name)
 	}
 	for _, p := range peers {
 		if p.State != string(session.Established) {
-			add("no BGP session with %s in VRF %s over plane %s (%s): %s", p.Address, p.VRF, p.Plane, p.State, orUnknown(p.LastError))
+			add("bgp", "no BGP session with %s in VRF %s over plane %s (%s): %s", p.Address, p.VRF, p.Plane, p.State, orUnknown(p.LastError))
 		}
 		if s.BFD.Connected && p.BFD != nil && p.BFD.State != "up" {
-			add("no BFD session with %s in VRF %s over plane %s (%s): %s", p.Address, p.VRF, p.Plane, p.BFD.State, orUnknown(cmp.Or(p.BFD.Trouble, p.BFD.Reason)))
+			add("bfd", "no BFD session with %s in VRF %s over plane %s (%s): %s", p.Address, p.VRF, p.Plane, p.BFD.State, orUnknown(cmp.Or(p.BFD.Trouble, p.BFD.Reason)))
 		}
 	}
 	if s.BFD.Configured > 0 && !s.BFD.Connected {
-		add("BFD isn't running, a path that dies silently is noticed by the hold time only: %s", orUnknown(s.BFD.LastError))
+		add("bfd", "BFD isn't running, a path that dies silently is noticed by the hold time only: %s", orUnknown(s.BFD.LastError))
 	}
 	for _, f := range s.Services {
-		add("a guest isn't served: %s; tried again until it is", f)
+		add("service", "a guest isn't served: %s; tried again until it is", f)
 	}
 	for _, p := range s.Kernel.Problems {
-		add("can't be served: %s", p)
+		add("unservable", "can't be served: %s", p)
 	}
 	for _, tap := range s.Kernel.AbsentTaps {
-		add("tap %s is not on this host: start the guest, or correct its interface in the log", tap)
+		add("tap", "tap %s is not on this host: start the guest, or correct its interface in the log", tap)
 	}
 	if n := len(s.Log.Quarantined); n > 0 {
 		q := s.Log.Quarantined[0]
-		add("%s of the log put aside, first sequence %d (%s): %s", plural(n, "message"), q.Sequence, q.Subject, q.Reason)
+		add("quarantine", "%s of the log put aside, first sequence %d (%s): %s", plural(n, "message"), q.Sequence, q.Subject, q.Reason)
 	}
 	return list
 }
