@@ -115,7 +115,8 @@ const planeTable = 1000
 func newPlanes(b *testing.B, size planeSize) *planes {
 	p := &planes{planeSize: size, b: b, hv: testenv.NewNetns(b), fabric: testenv.NewNetns(b), sets: make([][]vrf.NextHop, size.hypervisors)}
 	for _, ns := range []*testenv.Netns{p.hv, p.fabric} {
-		ns.Sysctl("net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.router_solicitations=0")
+		ns.Sysctl("net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.router_solicitations=0",
+			"net.ipv6.conf.default.keep_addr_on_down=1")
 	}
 	host := vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: planeTable, NoDevice: true}}}
 	for plane := range size.planes {
