@@ -167,7 +167,7 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 		t.Errorf("a healthy hypervisor has problems: %q", got)
 	}
 	down := Peer{VRF: "public", Plane: "a", Address: "100.64.0.1", State: "idle", LastError: "the uplink is down"}
-	if got := problems(s, []Peer{down}); !slices.Equal(got, []string{"no BGP session with 100.64.0.1 in VRF public over plane a (idle): the uplink is down"}) {
+	if got := problems(s, []Peer{down}); !slices.Equal(got, []string{"all reflectors are out of reach: nothing that they told is kept; check them, and plane a"}) {
 		t.Errorf("got %q", got)
 	}
 }

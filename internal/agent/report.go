@@ -33,7 +33,9 @@ type Status struct {
 	Kernel   KernelStatus `json:"kernel"`
 	BGP      BGPStatus    `json:"bgp"`
 	BFD      BFDStatus    `json:"bfd"`
-	Guests   GuestCount   `json:"guests"`
+	// Planes says what each plane is worth.
+	Planes []PlaneStatus `json:"planes,omitempty"`
+	Guests GuestCount    `json:"guests"`
 	// Services are those of taps that don't run just now, and why.
 	Services []string `json:"services,omitempty"`
 }
@@ -140,14 +142,23 @@ type Peer struct {
 	State     string    `json:"state"`
 	Since     time.Time `json:"since"`
 	HoldTime  float64   `json:"hold_time"` // seconds, as negotiated
+	Keepalive float64   `json:"keepalive"` // seconds between two, as negotiated
 	Received  int       `json:"received"`  // prefixes
 	Announced int       `json:"announced"` // prefixes
-	Falls     uint64    `json:"falls"`
-	LastError string    `json:"last_error,omitempty"`
+
+	MessagesIn  uint64 `json:"messages_in"`
+	MessagesOut uint64 `json:"messages_out"`
+	UpdatesIn   uint64 `json:"updates_in"`
+	UpdatesOut  uint64 `json:"updates_out"`
+
+	Falls         uint64     `json:"falls"` // from established
+	LastError     string     `json:"last_error,omitempty"`
+	LastErrorTime *time.Time `json:"last_error_time,omitempty"`
 	// LastFall says why the session fell last that was established, and Kept
 	// what it left, by family.
-	LastFall string         `json:"last_fall,omitempty"`
-	Kept     []session.Kept `json:"kept,omitempty"`
+	LastFall     string         `json:"last_fall,omitempty"`
+	LastFallTime *time.Time     `json:"last_fall_time,omitempty"`
+	Kept         []session.Kept `json:"kept,omitempty"`
 	// BFD is the session that watches the path; absent: none is configured, or
 	// BFD's process has not told of it yet.
 	BFD *control.Status `json:"bfd,omitempty"`

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -40,15 +39,23 @@ func (a *Agent) taps(ctx context.Context) taps {
 }
 
 func (a *Agent) status() Status {
+	s, _ := a.look()
+	return s
+}
+
+// look gives the status, and its problems with their kinds.
+func (a *Agent) look() (Status, []problem) {
 	applied := a.apply.snapshot()
 	s := Status{
 		Hypervisor: a.cfg.Hypervisor, Version: a.Version, Started: a.started,
 		Log: a.ledger.status(), Kernel: a.kernelStatus(applied), BGP: a.bgpStatus(), BFD: a.bfdStatus(),
 		Guests: countGuests(a.ledger.State(), a.cfg.Hypervisor), Services: failures(a.guests.status()),
 	}
-	s.Problems = problems(s, a.peers())
-	s.Healthy = len(s.Problems) == 0
-	return s
+	peers := a.peers()
+	s.Planes = a.planes(peers)
+	found := findings(s, peers)
+	s.Problems, s.Healthy = texts(found), len(found) == 0
+	return s, found
 }
 
 func (a *Agent) kernelStatus(r applyReport) KernelStatus {
@@ -117,11 +124,13 @@ func (a *Agent) bfdStatus() BFDStatus {
 type problem struct{ kind, text string }
 
 // problemKinds are all that there are, as the metrics have them.
-var problemKinds = []string{"log", "snapshot", "held_back", "kernel", "uplink", "bgp", "bfd", "service", "unservable", "tap", "quarantine"}
+var problemKinds = []string{"log", "snapshot", "held_back", "kernel", "uplink", "plane", "bgp", "bfd", "service", "unservable", "tap", "quarantine"}
 
 // problems says in words what is wrong with a hypervisor and what to do.
-func problems(s Status, peers []Peer) (texts []string) {
-	for _, p := range findings(s, peers) {
+func problems(s Status, peers []Peer) []string { return texts(findings(s, peers)) }
+
+func texts(list []problem) (texts []string) {
+	for _, p := range list {
 		texts = append(texts, p.text)
 	}
 	return texts
@@ -156,14 +165,7 @@ func findings(s Status, peers []Peer) (list []problem) {
 	for _, name := range s.Kernel.AbsentUplinks {
 		add("uplink", "uplink %s is not on this host: bring it back, or correct its name in the configuration", name)
 	}
-	for _, p := range peers {
-		if p.State != string(session.Established) {
-			add("bgp", "no BGP session with %s in VRF %s over plane %s (%s): %s", p.Address, p.VRF, p.Plane, p.State, orUnknown(p.LastError))
-		}
-		if s.BFD.Connected && p.BFD != nil && p.BFD.State != "up" {
-			add("bfd", "no BFD session with %s in VRF %s over plane %s (%s): %s", p.Address, p.VRF, p.Plane, p.BFD.State, orUnknown(cmp.Or(p.BFD.Trouble, p.BFD.Reason)))
-		}
-	}
+	list = append(list, survey(s, peers)...)
 	if s.BFD.Configured > 0 && !s.BFD.Connected {
 		add("bfd", "BFD isn't running, a path that dies silently is noticed by the hold time only: %s", orUnknown(s.BFD.LastError))
 	}
@@ -219,7 +221,8 @@ func (a *Agent) peers() []Peer {
 			VRF: p.VRF, Plane: p.Plane, Uplink: p.Uplink, Address: p.Address.String(), AS: p.AS,
 			State: string(p.State), Since: p.Since, HoldTime: p.HoldTime.Seconds(),
 			Received: p.Received.IPv4 + p.Received.IPv6, Announced: p.Announced.IPv4 + p.Announced.IPv6,
-			Falls: p.Falls, LastError: p.LastError, LastFall: p.LastFall, Kept: p.Kept,
+			Keepalive: p.Keepalive.Seconds(), MessagesIn: p.MessagesIn, MessagesOut: p.MessagesOut, UpdatesIn: p.UpdatesIn, UpdatesOut: p.UpdatesOut,
+			Falls: p.Falls, LastError: p.LastError, LastErrorTime: p.LastErrorTime, LastFall: p.LastFall, LastFallTime: p.LastFallTime, Kept: p.Kept,
 		})
 	}
 	return list

@@ -21,6 +21,9 @@ type watchedPath struct {
 // is no failure (RFC 5882, section 3.2).
 var adminDown = bfd.AdminDown.String()
 
+// timeExpired is what one says that hears nothing of this side any more.
+var timeExpired = bfd.TimeExpired.String()
+
 // hear takes what BFD's process tells of the path. Falls that were missed while
 // it was away count: the path was down, be it up again.
 func (p *watchedPath) hear(s control.Status, now bfd.Instant) (fell bool) {
