@@ -41,6 +41,8 @@ type Address struct {
 	Protocol  uint8 // 0 where the kernel keeps none
 	// Failed: duplicate address detection failed, the address is not in use.
 	Failed bool
+	// Expires: somebody gave it a lifetime, after which the kernel deletes it.
+	Expires bool
 }
 
 // InstalledRoute is a route of ours that is not learned.

@@ -332,7 +332,7 @@ func (p *planner) setAddresses(link string, desired []netip.Prefix, fresh, scope
 		if i >= 0 && have[i].Failed {
 			p.add(DeleteAddress{link, prefix})
 		}
-		if i < 0 || fresh || have[i].Failed {
+		if i < 0 || fresh || have[i].Failed || have[i].Expires {
 			p.add(AddAddress{link, prefix, scopeLink && prefix.Addr().Is4()})
 		}
 	}

@@ -180,6 +180,7 @@ func TestOnlyWhatChangedIsLookedAt(t *testing.T) {
 			b.projection.publish(t, &events.IPAssigned{Prefix: events.PrefixFrom(netip.MustParsePrefix("203.0.113.12/32")), VM: "a"})
 		}, "[[tap1]]"},
 		{"somebody's change of the filter", func() { b.Notice(kernel.Notice{Filter: true}) }, "[[]]"},
+		{"a setting of all links", func() { b.Notice(kernel.Notice{Settings: true}) }, "[[]]"},
 		{"lost messages", func() { b.Notice(kernel.Notice{Resync: true}) }, "[[]]"},
 		{"a move away", func() { b.projection.publish(t, &events.VMMigrated{VM: "a", To: "hv2"}) }, "[[tap1]]"},
 	} {

@@ -115,7 +115,7 @@ func (w *linkWatch) retry(ctx context.Context) error {
 func (w *linkWatch) notice(ctx context.Context, n kernel.Notice) {
 	w.routes(n)
 	n.Routes, n.AllRoutes = nil, false
-	if !n.Resync && !n.Rules && !n.NextHops && !n.Filter && len(n.Links) == 0 {
+	if !n.Resync && !n.Rules && !n.NextHops && !n.Filter && !n.Settings && len(n.Links) == 0 {
 		return
 	}
 	w.changed(n) // guests don't wait for learned routes

@@ -30,7 +30,7 @@ func (s *scope) all() {
 func (s *scope) notice(n kernel.Notice, vrfs []vrf.VRF) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.full = s.full || n.Resync || n.Rules || n.Filter || n.AllRoutes
+	s.full = s.full || n.Resync || n.Rules || n.Filter || n.Settings || n.AllRoutes
 	s.routes = append(s.routes, n.Routes...)
 	for _, name := range n.Links {
 		// A VRF device concerns all that is in it.

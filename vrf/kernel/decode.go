@@ -152,6 +152,7 @@ func parseAddress(payload []byte) (a parsedAddress, ok bool) {
 	a.Prefix = netip.PrefixFrom(local, bits)
 	a.ScopeLink = scope == unix.RT_SCOPE_LINK
 	a.Failed = flags&unix.IFA_F_DADFAILED != 0
+	a.Expires = flags&unix.IFA_F_PERMANENT == 0
 	return a, a.Prefix.IsValid()
 }
 

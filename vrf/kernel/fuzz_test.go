@@ -37,8 +37,8 @@ func FuzzParse(f *testing.F) {
 			parseNeighbour(m.payload)
 			_ = m.failure()
 			w := watcher{names: map[int]string{}, changed: map[string]bool{}, signal: make(chan struct{}, 1)}
-			for _, kind := range []uint16{m.kind, unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELNEIGH} {
-				w.message(kind, m.payload)
+			for _, kind := range []uint16{m.kind, unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELNEIGH, unix.RTM_NEWNEIGH, unix.RTM_NEWNETCONF, rtmNewNextHop} {
+				w.message(kind, false, m.payload)
 			}
 			b = rest
 		}

@@ -57,9 +57,9 @@ func TestIPv6DisabledOnATap(t *testing.T) {
 	}
 }
 
-// TestDeletedByHand: what somebody deletes is told by a notice, and a plan for
-// the link that it names brings all of it back.
-func TestDeletedByHand(t *testing.T) {
+// TestDamagedByHand: what somebody deletes or changes is told by a notice, and a
+// plan for the link that it names brings all of it back.
+func TestDamagedByHand(t *testing.T) {
 	testenv.RequireRoot(t)
 	k := newTarget(t, Options{})
 	k.AddLink("tap0")
@@ -73,16 +73,26 @@ func TestDeletedByHand(t *testing.T) {
 	log.wait(t, "the first notice", func(n Notice) bool { return n.Resync })
 	for _, c := range []struct{ what, command string }{
 		{"the neighbour", "neigh del 203.0.113.7 dev tap0"},
+		{"the neighbour's MAC", "neigh replace 203.0.113.7 lladdr 02:00:00:00:00:99 dev tap0 nud permanent"},
 		{"all neighbours", "neigh flush nud permanent dev tap0"},
 		{"the gateway, and with it the IPv4 route", "addr del 169.254.0.1/32 dev tap0"},
 		{"the IPv6 gateway", "addr del fe80::1/64 dev tap0"},
+		{"the gateway's having no end", "addr change 169.254.0.1/32 dev tap0 valid_lft 600 preferred_lft 600"},
+		{"the IPv6 gateway's having no end", "addr change fe80::1/64 dev tap0 valid_lft 600 preferred_lft 600"},
 		{"all addresses", "addr flush dev tap0"},
 		{"the link's being up", "link set tap0 down"},
 		{"its group", "link set tap0 group 0"},
+		{"its reverse path", "sysctl net.ipv4.conf.tap0.rp_filter=0"},
+		{"its answers for others", "sysctl net.ipv4.conf.tap0.proxy_arp=0"},
+		{"its IPv6 forwarding", "sysctl net.ipv6.conf.tap0.forwarding=0"},
 		{"its MAC", "link set tap0 address 02:00:00:00:00:99"},
 	} {
 		log.clear()
-		k.ip(strings.Fields(c.command)...)
+		if setting, ok := strings.CutPrefix(c.command, "sysctl "); ok {
+			run(t, "ip", "netns", "exec", k.ns, "sysctl", "-qw", setting)
+		} else {
+			k.ip(strings.Fields(c.command)...)
+		}
 		log.wait(t, c.what, func(n Notice) bool { return slices.Contains(n.Links, "tap0") })
 		result, err := k.Apply(t.Context(), host, vrf.Options{Sweep: true, Links: []string{"tap0"}})
 		if err != nil || len(result.Ops) == 0 {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/hostroute/hostroute/vrf"
 )
 
 // Notice says what changed in the kernel since the one before, whoever changed
@@ -19,12 +21,16 @@ type Notice struct {
 	// Resync: the watch began, or messages were lost. Read everything.
 	Resync bool
 	// Links are the sorted names of links that appeared, vanished, changed, or
-	// whose addresses or neighbours did.
+	// whose addresses, permanent neighbours or settings did.
 	Links []string
 	// Rules: a routing rule was added or deleted.
 	Rules bool
-	// NextHops: the kernel or somebody deleted next-hop objects.
+	// NextHops: the kernel or somebody deleted next-hop objects, or somebody else
+	// changed ours.
 	NextHops bool
+	// Settings: a setting of all links, or of those to come, changed. Few are told:
+	// forwarding, the reverse path, answers for others.
+	Settings bool
 	// Filter: somebody changed the filter. Our own changes are not told.
 	Filter bool
 	// Routes, in no order, may be gone, or somebody else's: somebody deleted one
@@ -39,7 +45,7 @@ type Notice struct {
 func groups() []uint32 {
 	return []uint32{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_NEIGH,
-		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_NEXTHOP,
+		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_NEXTHOP, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF,
 	}
 }
 
@@ -219,12 +225,13 @@ func (w *watcher) receive(ctx context.Context, conn *netlink.Conn) error {
 			return fmt.Errorf("receiving the kernel's changes: %w", err)
 		}
 		for _, m := range msgs {
-			w.message(uint16(m.Header.Type), m.Data)
+			w.message(uint16(m.Header.Type), m.Header.Sequence&ownSequenceMask == ownSequence, m.Data)
 		}
 	}
 }
 
-func (w *watcher) message(kind uint16, data []byte) {
+// message takes a message, which may be about what we did ourselves.
+func (w *watcher) message(kind uint16, own bool, data []byte) {
 	switch kind {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		w.link(kind, data)
@@ -233,16 +240,44 @@ func (w *watcher) message(kind uint16, data []byte) {
 			w.linkChanged(w.names[int(u32(data[4:]))])
 		}
 	case unix.RTM_DELNEIGH:
-		// New ones are of no interest: they are ours, or the kernel's own
-		// learning, which on an uplink never ends.
 		if len(data) >= unix.SizeofNdMsg {
 			w.linkChanged(w.names[int(u32(data[4:]))])
 		}
+	case unix.RTM_NEWNEIGH:
+		// Those that aren't permanent are the kernel's own learning, which on an
+		// uplink never ends.
+		if port, _, ok := parseNeighbour(data); ok {
+			w.linkChanged(w.names[port])
+		}
+	case unix.RTM_NEWNETCONF:
+		w.setting(data)
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		w.note(func() { w.pending.Rules = true })
 	case rtmDelNextHop:
 		w.note(func() { w.pending.NextHops = true })
+	case rtmNewNextHop:
+		if o, ok := parseNextHop(data); ok && !own && vrf.OwnNextHop(o.ID) {
+			w.note(func() { w.pending.NextHops = true })
+		}
 	}
+}
+
+// setting takes a change of settings, of a link or of all, which has a negative
+// index.
+func (w *watcher) setting(data []byte) {
+	const header, netconfIfindex = 4, 1 // the family and padding; NETCONFA_IFINDEX
+	if len(data) < header {
+		return
+	}
+	attributes(data[header:], func(kind uint16, value []byte) {
+		switch index := int32(u32(value)); {
+		case kind != netconfIfindex:
+		case index < 0:
+			w.note(func() { w.pending.Settings = true })
+		default:
+			w.linkChanged(w.names[int(index)])
+		}
+	})
 }
 
 func (w *watcher) link(kind uint16, data []byte) {

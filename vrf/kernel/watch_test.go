@@ -35,6 +35,8 @@ func TestWatch(t *testing.T) {
 		seen func(Notice) bool
 	}{
 		{"a deleted neighbour", []string{"neigh", "del", "10.0.0.1", "dev", "tap0"}, link("tap0")},
+		{"a changed neighbour", []string{"neigh", "replace", "10.0.0.1", "lladdr", "02:00:00:00:00:02", "dev", "tap0", "nud", "permanent"}, link("tap0")},
+		{"a changed next hop of ours", []string{"nexthop", "add", "id", "2010100001", "via", "100.64.0.2", "dev", "tap0"}, func(n Notice) bool { return n.NextHops }},
 		{"a deleted next hop", []string{"nexthop", "del", "id", "5"}, func(n Notice) bool { return n.NextHops }},
 		{"a deleted address", []string{"addr", "del", "100.64.0.1/24", "dev", "tap0"}, link("tap0")},
 		{"a rule", []string{"rule", "add", "pref", "7", "lookup", "77"}, func(n Notice) bool { return n.Rules }},
@@ -47,6 +49,9 @@ func TestWatch(t *testing.T) {
 		k.ip(step.ip...)
 		log.wait(t, step.what, step.seen)
 	}
+	log.clear()
+	run(t, "ip", "netns", "exec", k.ns, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.all.rp_filter=2")
+	log.wait(t, "a setting of all links", func(n Notice) bool { return n.Settings })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("Watch ended with %v", err)
