@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Flow is traffic in one direction, from an address of a node to one of another.
@@ -105,7 +107,7 @@ func (l *Lab) StartTraffic(interval time.Duration, flows ...Flow) (*Traffic, err
 func (l *Lab) open(s *stream) error {
 	err := within(l.Topology.Namespace(s.To), func() (err error) {
 		s.receiver, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(s.Target, 0)))
-		return err
+		return errors.Join(err, patient(s.receiver))
 	})
 	if err != nil {
 		return err
@@ -120,6 +122,26 @@ func (l *Lab) open(s *stream) error {
 		}
 		return nil
 	})
+}
+
+// receiveBuffer holds the packets of more than a minute. With the kernel's default, those of three seconds in which
+// a busy machine doesn't let the receiver run would count as lost, though they arrived.
+const receiveBuffer = 16 << 20
+
+// patient gives a socket that buffer, whatever the limit for those that aren't root.
+func patient(c *net.UDPConn) error {
+	if c == nil {
+		return nil
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failure error
+	err = raw.Control(func(fd uintptr) {
+		failure = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+	})
+	return errors.Join(err, failure)
 }
 
 // send ends with stop. A machine that is too slow for the interval sends less often.

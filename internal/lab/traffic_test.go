@@ -2,8 +2,12 @@ package lab
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/hostroute/hostroute/internal/testenv"
 )
 
 func TestOutages(t *testing.T) {
@@ -73,6 +77,39 @@ func checkTraffic(t *testing.T, l *Lab) {
 	for _, loss := range traffic.Stop(ctx) {
 		if loss.Lost == 0 || loss.Lost >= loss.Sent || loss.Outage <= 0 {
 			t.Errorf("%s: %s", loss.Flow, loss)
+		}
+	}
+}
+
+// A receiver that isn't run for a while must miss nothing that arrived.
+func TestReceiverThatWaits(t *testing.T) {
+	testenv.RequireRoot(t) // for a buffer beyond the limit
+	receiver, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer receiver.Close()
+	if err := patient(receiver); err != nil {
+		t.Fatal(err)
+	}
+	sender, err := net.DialUDP("udp", nil, receiver.LocalAddr().(*net.UDPAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	const packets = 3000 // half a minute of a flow; the kernel's default holds less than 300
+	for range packets {
+		if _, err := sender.Write(make([]byte, 8)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := receiver.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 64)
+	for n := range packets {
+		if _, err := receiver.Read(buffer); err != nil {
+			t.Fatalf("%d of %d arrived: %v", n, packets, err)
 		}
 	}
 }

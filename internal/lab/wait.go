@@ -23,6 +23,9 @@ func TimeFactor() float64 {
 	return 1
 }
 
+// mostPause is the longest pause between two questions.
+const mostPause = 2 * time.Second
+
 // Eventually asks until the answer is nil, at most for the limit times TimeFactor. It returns nil, or what
 // was waited for with the last answer.
 func Eventually(ctx context.Context, what string, limit time.Duration, ask func() error) error {
@@ -31,14 +34,16 @@ func Eventually(ctx context.Context, what string, limit time.Duration, ask func(
 	defer cancel()
 	pause := 2 * time.Millisecond
 	for {
+		asked := time.Now()
 		err := ask()
 		if err == nil {
 			return nil
 		}
+		// Where asking is a lot of work, what is waited for must have its turn, too.
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %s (%v): %w", what, limit.Round(time.Millisecond), err)
-		case <-time.After(pause):
+		case <-time.After(max(pause, min(time.Since(asked), mostPause))):
 			pause = min(2*pause, 200*time.Millisecond)
 		}
 	}
