@@ -62,6 +62,9 @@
 // replace would take anybody's route with the same prefix and metric. Only
 // what the FIB wrote or adopted is replaced.
 //
+// What somebody else does to routes is told by Lost, which writes them again
+// without reading anything, or found by Verify, which reads all of them.
+//
 // After a restart Adopt reads what is there, learning it again writes nothing,
 // and Sweep removes what was not learned again.
 //

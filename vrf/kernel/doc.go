@@ -24,6 +24,13 @@
 // ever added exclusively. Two processes must not do this for one namespace at
 // a time. What a call does is done when it returns; nothing is queued.
 //
+// # Who changed what
+//
+// What we send has numbers of our own, which the kernel repeats when it tells of
+// a change. So a filter on the socket of Watch drops, in the kernel, what we did to
+// routes, and what the kernel did, and leaves those that others deleted or
+// replaced; see docs/adr/0010-watching-routes.md.
+//
 // # Namespaces
 //
 // New, NewFIB and Watch take the namespace as an open descriptor. Netlink
@@ -41,7 +48,8 @@
 // kernel marks as interrupted are repeated. Where the kernel has no next-hop
 // objects, found by asking for them, routes carry their next hops.
 //
-// Known races: a route dump is not atomic and never marked as interrupted; a
+// Known races: a route that somebody else replaced may be replaced by us in the
+// milliseconds before its notice. A route dump is not atomic and never marked as interrupted; a
 // route that changes meanwhile may be missing from it, and its add then finds
 // it in its place, deletes what is ours there, and adds again. A link that is
 // renamed between plan and execution fails the operation, and the notice about
@@ -51,7 +59,7 @@
 //
 // # Goroutines
 //
-// Watch runs two that receive, for as long as it runs. Sysctls use one for
+// Watch runs three that receive, for as long as it runs. Sysctls use one for
 // the time of the call. Kernel and FIB serialise their callers.
 //
 // # Tests
