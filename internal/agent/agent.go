@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,6 +31,7 @@ type Agent struct {
 	links   *linkWatch
 	guests  *services
 	paths   *pathWatch
+	leaver  *leaver
 }
 
 // AllowMassWithdrawal has the agent believe a log from which many guests have
@@ -55,7 +57,8 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 }
 
 // Run serves until the context ends, and then leaves everything in place: see
-// the package comment on stopping. An error is one that a retry can't mend.
+// the package comment on stopping. An error is one that a retry can't mend, or
+// ErrLeft.
 func (a *Agent) Run(ctx context.Context) error {
 	a.started = time.Now()
 	socket := a.socket()
@@ -82,7 +85,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.tellReady()
 	group, ctx := errgroup.WithContext(ctx)
 	a.paths = newPathWatch(ctx, a.cfg, a.speaker, a.links.pathChanged, a.log.With("task", "bfd"))
+	a.leaver = newLeaver(a.cfg, a.speaker, a.paths.end, a.log.With("task", "leave"))
+	a.leaver.guests, a.leaver.announced = a.stayingGuests, a.apply.announcedCount
+	socket.orders = map[string]http.Handler{PathLeave: a.leaver}
 	group.Go(func() error { return a.paths.Run(ctx) })
+	group.Go(func() error { return a.leaver.Run(ctx) })
 	group.Go(func() error { return a.ledger.Run(ctx) })
 	group.Go(func() error { return a.forwardChanges(ctx) })
 	group.Go(func() error { return a.apply.Run(ctx) })
@@ -128,6 +135,7 @@ func (a *Agent) speak(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case <-a.apply.applied:
+	case <-a.leaver.asked: // to be told that there is nothing, whatever there is
 	}
 	if len(a.cfg.BGP.Reflectors) == 0 { // a hypervisor alone: nobody has anything to tell
 		told := make(chan struct{})

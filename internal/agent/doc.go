@@ -41,7 +41,10 @@
 // # Stopping
 //
 // The end of the agent leaves everything in place: the kernel forwards on and
-// no session is closed with a Cease, so that a restart costs no packet.
+// no session is closed with a Cease, so that a restart costs no packet. Only an
+// order over the socket is a stop for good: everything is withdrawn, reflectors
+// and BFD's peers are told, and Run ends with ErrLeft; see leaver. The kernel
+// stays as it is then, too.
 //
 // # Failures
 //

@@ -25,6 +25,7 @@ type errQuery struct{ error }
 type socket struct {
 	path    string
 	answers map[string]answer
+	orders  map[string]http.Handler // for root, and who the agent runs as
 	log     *slog.Logger
 }
 
@@ -34,7 +35,10 @@ func (s *socket) Serve(ctx context.Context, listener net.Listener) error {
 	for path, a := range s.answers {
 		mux.HandleFunc("GET "+path, s.handler(a))
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	for path, h := range s.orders {
+		mux.Handle("POST "+path, ordered(h))
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ConnContext: withUser}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -32,29 +32,37 @@ type Departure struct {
 // learned is forwarded as before.
 //
 // Peers without a session are dialled until ctx ends, since they may keep our
-// routes from the last one (RFC 4724); none waits for another. Leave returns
-// when all have confirmed, or shortly after the end of ctx, and then says who did
-// not: those forget our routes when their restart and long-lived stale times
-// are over. What was learned stays in the FIB.
+// routes from the last one (RFC 4724); none waits for another, and a Speaker
+// that doesn't run yet is waited for. Leave returns when all have confirmed, or
+// shortly after the end of ctx, and then says who did not: those forget our
+// routes when their restart and long-lived stale times are over. What was
+// learned stays in the FIB. See Departures for how far it is.
 func (s *Speaker) Leave(ctx context.Context) []Departure {
 	s.mu.Lock()
 	s.leave = true
+	s.mu.Unlock()
+	for _, p := range s.peers {
+		p.poke()
+		p.wakeUp()
+	}
+	s.awaitDepartures(ctx)
+	list := s.Departures()
+	s.stop(ErrStopped)
+	s.mu.Lock()
 	running := s.running
 	s.mu.Unlock()
 	if running {
-		for _, p := range s.peers {
-			p.poke()
-			p.wakeUp()
-		}
-		s.awaitDepartures(ctx)
+		<-s.done
 	}
+	return list
+}
+
+// Departures tells of each peer whether it knows that we leave for good, and
+// else what keeps it from that just now.
+func (s *Speaker) Departures() []Departure {
 	list := make([]Departure, len(s.peers))
 	for i, p := range s.peers {
 		list[i] = p.departure()
-	}
-	s.stop(ErrStopped)
-	if running {
-		<-s.done
 	}
 	return list
 }
@@ -88,8 +96,10 @@ func (p *peer) departure() Departure {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
+	case p.state == Established && p.writer != nil && p.writer.departed.Load():
+		d.Reason = "its host has everything, and it doesn't close the session"
 	case p.state == Established:
-		d.Reason = "told, and not confirmed in time"
+		d.Reason = "told, and its host doesn't acknowledge that"
 	case p.lastErr.text != "":
 		d.Reason = "no session: " + p.lastErr.text
 	default:

@@ -115,7 +115,7 @@ func TestLeavingAPeerThatDoesNotAnswer(t *testing.T) {
 	}
 	cancel()
 	list := <-done
-	if list[0].Confirmed || list[0].Reason != "told, and not confirmed in time" || !list[1].Confirmed {
+	if list[0].Confirmed || list[0].Reason != "its host has everything, and it doesn't close the session" || !list[1].Confirmed {
 		t.Errorf("departures %+v", list)
 	}
 }
@@ -157,7 +157,7 @@ func TestLeavingAPeerThatIsNotThere(t *testing.T) {
 	if list := s.Leave(ctx); list[0].Confirmed || !strings.Contains(list[0].Reason, "connection refused") {
 		t.Errorf("departures %+v", list)
 	}
-	if list := New(cfg, newMemoryFIB(), discard).Leave(t.Context()); list[0].Confirmed || list[0].Reason != "no session" {
+	if list := New(cfg, newMemoryFIB(), discard).Leave(ctx); list[0].Confirmed || list[0].Reason != "no session" {
 		t.Errorf("departures of one that never ran %+v", list)
 	}
 }
