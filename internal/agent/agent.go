@@ -98,6 +98,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.speak(ctx) })
 	group.Go(func() error { return mender.Run(ctx) })
 	group.Go(func() error { return a.watchdog(ctx) })
+	group.Go(func() error { return a.monitoring().Run(ctx) })
 	group.Go(func() error { return panicWhenTold(ctx) })
 	group.Go(func() error { return socket.Serve(ctx, listener) })
 	return group.Wait()
