@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -49,14 +48,7 @@ func (a *app) parseUntil(s string) (log.Until, error) {
 	if s == "" {
 		return log.Until{}, nil
 	}
-	if n, err := strconv.ParseUint(s, 10, 64); err == nil && n > 0 {
-		return log.Until{Sequence: n}, nil
-	}
-	t, err := parseTime(s, a.now())
-	if err != nil {
-		return log.Until{}, fmt.Errorf("--at is no sequence, and %w", err)
-	}
-	return log.Until{Time: t}, nil
+	return a.parseMoment("--at", s)
 }
 
 // replay folds the log and projects it onto the hypervisor; with a

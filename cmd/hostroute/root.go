@@ -43,8 +43,8 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVar(&a.json, "json", false, "answer in JSON")
 	add(root, groupRun, a.agentCommand(), a.bfdCommand(), a.logCommand(), a.labCommand())
 	add(root, groupPublish, a.networkCommand(), a.vmCommand(), a.ipCommand(), a.hypervisorCommand(), a.publishCommand())
-	add(root, groupRead, a.eventsCommand(), a.replayCommand())
-	add(root, groupAgent, a.statusCommand(), a.routesCommand(), a.peersCommand(), a.guestsCommand(), a.explainCommand())
+	add(root, groupRead, a.eventsCommand(), a.replayCommand(), a.auditCommand())
+	add(root, groupAgent, a.statusCommand(), a.routesCommand(), a.peersCommand(), a.guestsCommand(), a.explainCommand(), a.leaveCommand())
 	root.AddCommand(a.versionCommand())
 	return root
 }

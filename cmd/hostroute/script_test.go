@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"sync"
 	"testing"
@@ -37,6 +38,7 @@ func TestMain(m *testing.M) {
 //	status N CMD…    runs a command and wants this exit code
 //	expand FILE      puts the values of variables into a file
 //	await FILE TEXT  waits until a file has a text
+//	times FILE COPY  writes a copy of a file with TIME for every time in it
 //
 // $FREE is an address that nobody listens on.
 func TestScripts(t *testing.T) {
@@ -51,7 +53,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"log": serveLog, "answer": answer, "status": status, "await": await, "expand": expand, "poison": poison,
+			"log": serveLog, "answer": answer, "status": status, "await": await, "expand": expand, "poison": poison, "times": times,
 		},
 	})
 }
@@ -178,6 +180,11 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%s has no %q after a minute:\n%s", args[0], args[1], b)
 		}
 	}
+}
+
+func times(ts *testscript.TestScript, _ bool, args []string) {
+	text := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?Z`).ReplaceAllString(ts.ReadFile(args[0]), "TIME")
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 }
 
 func expand(ts *testscript.TestScript, _ bool, args []string) {
