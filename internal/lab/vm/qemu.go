@@ -28,7 +28,7 @@ func qemuArgs(opts Options, accel, tmp string) []string {
 		"-smp", strconv.Itoa(opts.CPUs), "-m", strconv.Itoa(opts.MemoryMB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot",
 		"-kernel", filepath.Join(opts.Dir, "vmlinuz"), "-initrd", filepath.Join(tmp, "initrd"),
-		"-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on",
+		"-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on no_timer_check",
 		"-chardev", "file,id=console,path=" + filepath.Join(tmp, "console"), "-serial", "chardev:console",
 		"-chardev", "stdio,id=out,signal=off", "-serial", "chardev:out",
 		"-chardev", "file,id=status,path=" + filepath.Join(tmp, "status"), "-serial", "chardev:status",
