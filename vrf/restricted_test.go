@@ -1,6 +1,7 @@
 package vrf_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,7 +12,8 @@ import (
 )
 
 // TestRestrictedPlan: when only some links changed, a plan for them does all
-// that an unrestricted one would, and touches no other link.
+// that an unrestricted one would, also for routes that somebody deleted, and touches
+// no other link.
 func TestRestrictedPlan(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		k := fake.New()
@@ -37,7 +39,13 @@ func TestRestrictedPlan(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		actual.Routes = stale.Routes // as from memory
+		actual.Routes = slices.DeleteFunc(stale.Routes, func(route vrf.InstalledRoute) bool { // as from memory, of which damage was told
+			damaged := rapid.IntRange(0, 3).Draw(r, "damage") == 0
+			if damaged {
+				k.DeleteForeignRoute(route.Table, route.Prefix, route.Metric)
+			}
+			return damaged
+		})
 		ops := vrf.Plan(after, actual, vrf.Options{Sweep: true, Links: links}).Ops
 		if err := k.Execute(r.Context(), ops); err != nil {
 			r.Fatal(err)
