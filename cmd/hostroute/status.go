@@ -42,6 +42,9 @@ func (a *app) showStatus(s agent.Status) error {
 	if s.BFD.Configured > 0 {
 		t.row("bfd", fmt.Sprintf("%d of %d paths up", s.BFD.Up, s.BFD.Configured))
 	}
+	if len(s.Planes) > 0 {
+		t.row("planes", planes(s.Planes))
+	}
 	t.row("guests", fmt.Sprintf("%d at home, %d being prepared, %d forwarded", s.Guests.Home, s.Guests.Preparing, s.Guests.Forwarding))
 	return t.flush()
 }
@@ -88,6 +91,19 @@ func (a *app) showKernel(t table, s agent.Status) {
 			t.row("", e)
 		}
 	}
+}
+
+// planes says what each plane is worth.
+func planes(list []agent.PlaneStatus) string {
+	var texts []string
+	for _, p := range list {
+		unused := !slices.ContainsFunc(p.Uplinks, func(u agent.UplinkStatus) bool { return u.Used })
+		if unused && p.State != "lost" && p.State != "no carrier" {
+			p.State += " and avoided"
+		}
+		texts = append(texts, p.Plane+" "+p.State)
+	}
+	return strings.Join(texts, ", ")
 }
 
 func prefixes(n int) string {
