@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hostroute/hostroute/internal/agent"
 )
 
 // The exit codes.
@@ -17,6 +19,7 @@ const (
 	exitFine  = 0
 	exitFound = 1 // refused, or something is wrong
 	exitNoRun = 2
+	exitLeft  = 3 // of an agent that has left for good: it isn't to be started again
 )
 
 func main() { os.Exit(hostroute()) }
@@ -59,6 +62,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	if code, ok := ranForUser(err); ok {
 		return code
+	}
+	if errors.Is(err, agent.ErrLeft) {
+		return exitLeft // its log says so
 	}
 	var f found
 	isFound := errors.As(err, &f) || scenarioFailed(err)

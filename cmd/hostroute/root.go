@@ -34,7 +34,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: groupRun, Title: "Run:"},
 		&cobra.Group{ID: groupPublish, Title: "Publish what happened:"},
 		&cobra.Group{ID: groupRead, Title: "Read the log:"},
-		&cobra.Group{ID: groupAgent, Title: "Ask the agent of this host:"},
+		&cobra.Group{ID: groupAgent, Title: "Ask the agent of this host, or send it away:"},
 	)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.logURL, "log", orDefault(a.env("HOSTROUTE_LOG"), defaultLog), "`URL` of the log, a NATS server (environment: HOSTROUTE_LOG)")
@@ -44,7 +44,8 @@ func (a *app) root() *cobra.Command {
 	add(root, groupRun, a.agentCommand(), a.bfdCommand(), a.logCommand(), a.labCommand())
 	add(root, groupPublish, a.networkCommand(), a.vmCommand(), a.ipCommand(), a.hypervisorCommand(), a.publishCommand())
 	add(root, groupRead, a.eventsCommand(), a.replayCommand(), a.auditCommand())
-	add(root, groupAgent, a.statusCommand(), a.routesCommand(), a.peersCommand(), a.guestsCommand(), a.explainCommand(), a.leaveCommand())
+	add(root, groupAgent, a.statusCommand(), a.routesCommand(), a.peersCommand(), a.guestsCommand(), a.explainCommand())
+	add(root, groupAgent, a.leaveCommand())
 	root.AddCommand(a.versionCommand())
 	return root
 }

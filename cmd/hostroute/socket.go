@@ -62,6 +62,20 @@ func nothing([]string) (url.Values, error) { return nil, nil }
 
 // ask puts a question to the agent over its unix socket.
 func ask(ctx context.Context, socket, path string, query url.Values) ([]byte, error) {
+	response, err := request(ctx, http.MethodGet, socket, path, query)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("asking the agent at %s: %w", socket, err)
+	}
+	return body, nil
+}
+
+// request gives the agent's answer if it isn't a refusal.
+func request(ctx context.Context, method, socket, path string, query url.Values) (*http.Response, error) {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives:     true,
 		ResponseHeaderTimeout: patience,
@@ -69,7 +83,7 @@ func ask(ctx context.Context, socket, path string, query url.Values) ([]byte, er
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+path+"?"+query.Encode(), nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+path+"?"+query.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -77,16 +91,25 @@ func ask(ctx context.Context, socket, path string, query url.Values) ([]byte, er
 	if err != nil {
 		return nil, fmt.Errorf("asking the agent at %s: %w", socket, cmp.Or(ctx.Err(), unreachable(err)))
 	}
+	if response.StatusCode == http.StatusOK {
+		return response, nil
+	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return nil, fmt.Errorf("asking the agent at %s: %w", socket, err)
 	}
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the agent at %s answers: %s", socket, strings.TrimSpace(string(body)))
+	text := strings.TrimSpace(string(body))
+	if response.StatusCode == http.StatusConflict {
+		return nil, found{fmt.Errorf("the agent at %s refuses: %s", socket, text)}
 	}
-	return body, nil
+	return nil, fmt.Errorf("the agent at %s answers: %s", socket, text)
 }
+
+// nobody is the error of a socket on which no agent answers.
+type nobody struct{ text string }
+
+func (n nobody) Error() string { return n.text }
 
 // unreachable says what can be done about a socket that nobody answers on.
 func unreachable(err error) error {
@@ -99,9 +122,9 @@ func unreachable(err error) error {
 	case errors.As(err, &waited) && waited.Timeout():
 		return fmt.Errorf("no answer within %s; the agent hangs, so look into its messages and restart it", patience)
 	case errors.Is(err, os.ErrNotExist):
-		return errors.New("there is no such socket; start the agent, or name its socket with --socket")
+		return nobody{"there is no such socket; start the agent, or name its socket with --socket"}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return errors.New("nobody answers; the agent has ended, so start it again")
+		return nobody{"nobody answers; the agent has ended, so start it again"}
 	case errors.Is(err, os.ErrPermission):
 		return errors.New("permission denied; ask as root or as a member of the socket's group")
 	}
