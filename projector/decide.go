@@ -155,6 +155,16 @@ func Decide(s *State, e events.Event) (Decision, error) {
 	return d, nil
 }
 
+// Batch applies an event of the log as Apply does, and lists the messages that
+// must have published it: who reads them can tell whether they are those.
+func (s *State) Batch(r Record) ([]Message, error) {
+	effect, err := s.Apply(r)
+	if err != nil || len(effect.Written) == 0 {
+		return nil, err
+	}
+	return s.messages(r.Event, effect), nil
+}
+
 // messages lists the batch of an applied event: registers, feeds, then ticks,
 // so that whoever reads a tick has everything that it covers.
 func (s *State) messages(e events.Event, effect Effect) []Message {

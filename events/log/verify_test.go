@@ -1,0 +1,224 @@
+package log
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/mod/sumdb/tlog"
+	"pgregory.net/rapid"
+
+	"github.com/hostroute/hostroute/events"
+)
+
+// history publishes a random one, and reads it.
+func (l *lab) history(r *rapid.T, n int) []raw {
+	l.t.Helper()
+	l.base()
+	l.publish(assign("203.0.113.7/32", "vm1"), &events.VMMigrated{VM: "vm1", To: "hv2"})
+	for range n {
+		_, _ = l.ledger.Publish(l.ctx, events.Event{Source: "test", Data: drawEvent(r)}) // many are refused
+	}
+	return l.all()
+}
+
+// verifyList verifies messages as if they were all that a log has.
+func verifyList(list []raw, wanted ...Checkpoint) (found []Finding, v Verified) {
+	w := newVerifier("test", wanted, func(f Finding) { found = append(found, f) })
+	for _, r := range list {
+		for w.next < r.Sequence {
+			w.missing(w.next)
+		}
+		w.message(r)
+	}
+	return found, w.end()
+}
+
+// TestASoundLogHasNoFindings verifies random histories; the root is what
+// package tlog makes of them.
+func TestASoundLogHasNoFindings(t *testing.T) {
+	checks(t, 5)
+	rapid.Check(t, func(r *rapid.T) {
+		scope := &scope{TB: t}
+		defer scope.end()
+		l := newLab(scope)
+		list := l.history(r, 40)
+		verified, err := l.ledger.Verify(l.ctx, VerifyOptions{}, func(f Finding) { r.Errorf("%s", f) })
+		if err != nil {
+			r.Fatal(err)
+		}
+		if verified.Messages != uint64(len(list)) || verified.Last != uint64(len(list)) || verified.Checkpoint.Root != rootOf(r, list) {
+			r.Errorf("verified %+v of %d messages with the root %s", verified, len(list), rootOf(r, list))
+		}
+	})
+}
+
+// hashes are those of a tlog.
+type hashes []tlog.Hash
+
+func (s hashes) ReadHashes(indexes []int64) (list []tlog.Hash, err error) {
+	for _, i := range indexes {
+		list = append(list, s[i])
+	}
+	return list, nil
+}
+
+// rootOf is the head of a tree as package tlog makes it.
+func rootOf(t rapid.TB, list []raw) tlog.Hash {
+	t.Helper()
+	var s hashes
+	for i, r := range list {
+		p := placeOf(r)
+		leaf := append([]byte{0, 0, 0, 0, 0, 0, byte(p.sequence >> 8), byte(p.sequence)}, p.hash[:]...)
+		more, err := tlog.StoredHashes(int64(i), leaf, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = append(s, more...)
+	}
+	root, err := tlog.TreeHash(int64(len(list)), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// named tells whether a finding is about a message.
+func named(found []Finding, sequence uint64) bool {
+	return slices.ContainsFunc(found, func(f Finding) bool {
+		return f.Sequence == sequence || f.Sequence <= sequence && sequence <= f.Through || strings.Contains(f.Reason+" ", fmt.Sprintf("#%d ", sequence)) ||
+			strings.Contains(f.Reason, fmt.Sprintf("#%d,", sequence))
+	})
+}
+
+// TestEveryDamageIsNamed does something to any one message of random histories.
+func TestEveryDamageIsNamed(t *testing.T) {
+	checks(t, 5)
+	rapid.Check(t, func(r *rapid.T) {
+		scope := &scope{TB: t}
+		defer scope.end()
+		list := newLab(scope).history(r, 30)
+		if found, _ := verifyList(list); len(found) > 0 {
+			r.Fatalf("before anything was done to it: %v", found)
+		}
+		for i, message := range list {
+			for what, damaged := range damages(r, list, i) {
+				found, _ := verifyList(damaged)
+				if !named(found, message.Sequence) {
+					r.Errorf("#%d on %s %s: found is %v\n%s", message.Sequence, message.Subject, what, found, message.Body)
+				}
+			}
+		}
+	})
+}
+
+// damages are copies of a log in which something was done to one message.
+func damages(r *rapid.T, list []raw, i int) map[string][]raw {
+	with := func(change func(*raw)) []raw {
+		out := slices.Clone(list)
+		out[i].Body, out[i].Header = slices.Clone(out[i].Body), maps.Clone(out[i].Header)
+		change(&out[i])
+		return out
+	}
+	other := list[rapid.IntRange(0, len(list)-1).Draw(r, "other")]
+	out := map[string][]raw{
+		"emptied":      with(func(m *raw) { m.Body = nil }),
+		"cut":          with(func(m *raw) { m.Body = m.Body[:len(m.Body)-1] }),
+		"retimed":      with(func(m *raw) { m.Header[headerTime] = []string{"2020-01-01T00:00:00Z"} }),
+		"signed anew":  with(func(m *raw) { m.Header[headerSource] = []string{"somebody"} }),
+		"renamed":      with(func(m *raw) { m.Header[headerID] = []string{"another"} }),
+		"made another": with(func(m *raw) { m.Header[headerType] = []string{"VMExploded"} }),
+		"with a flipped bit": with(func(m *raw) {
+			at := rapid.IntRange(0, len(m.Body)-1).Draw(r, "byte")
+			m.Body[at] ^= 1 << rapid.IntRange(0, 7).Draw(r, "bit")
+		}),
+	}
+	if i < len(list)-1 { // the end alone can't be missed
+		out["deleted"] = slices.Delete(slices.Clone(list), i, i+1)
+	}
+	if !bytes.Equal(other.Body, list[i].Body) {
+		out["with the body of another"] = with(func(m *raw) { m.Body = other.Body })
+	}
+	return out
+}
+
+// TestAForkIsNamed has somebody continue from an older value.
+func TestAForkIsNamed(t *testing.T) {
+	l := newLab(t)
+	l.base()
+	l.publish(&events.HypervisorDrained{Hypervisor: "hv1"})
+	list := l.all()
+	i := slices.IndexFunc(list, func(r raw) bool { return r.Subject == "hr.hv.hv1" && strings.Contains(string(r.Body), "drained") })
+	again := list[i]
+	for _, r := range list[i:] {
+		m, err := decode(r)
+		if err != nil || m.ID != again.Header.Get(headerID) {
+			break
+		}
+		r.Sequence += uint64(len(list) - i)
+		r.Header = maps.Clone(r.Header)
+		r.Header[headerID] = []string{"again"}
+		list = append(list, r)
+	}
+	found, _ := verifyList(list)
+	if !slices.ContainsFunc(found, func(f Finding) bool {
+		return f.Kind == FindingFork && f.Subject == "hr.hv.hv1" && f.Sequence > again.Sequence
+	}) {
+		t.Errorf("found is %v", found)
+	}
+}
+
+// TestCheckpointsShowARewrittenHistory cuts a log off between two events, and
+// writes another event in the place of the last: both are sound in themselves.
+func TestCheckpointsShowARewrittenHistory(t *testing.T) {
+	write := func(ids ...string) []raw {
+		l := newLab(t)
+		for i, id := range ids {
+			e := events.Event{ID: id, Data: hypervisor(fmt.Sprintf("hv%d", i))}
+			if _, err := l.ledger.Publish(l.ctx, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return l.all()
+	}
+	signer, verifierKey, err := NewCheckpointKey("auditor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := write("a", "b", "c")
+	_, v := verifyList(list)
+	signed, err := v.Checkpoint.Sign(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkpoint, err := OpenCheckpoint(signed, verifierKey)
+	if err != nil || checkpoint != v.Checkpoint {
+		t.Fatalf("%+v came back as %+v, %v", v.Checkpoint, checkpoint, err)
+	}
+	if _, err := OpenCheckpoint(strings.Replace(signed, "\n"+fmt.Sprint(checkpoint.Size)+"\n", "\n1\n", 1), verifierKey); err == nil {
+		t.Error("an altered checkpoint is taken for signed")
+	}
+	more := append(slices.Clone(list), raw{Subject: "hr.unheard.of", Sequence: uint64(len(list) + 1), Header: nats.Header{}})
+	for name, c := range map[string]struct {
+		list []raw
+		want []FindingKind
+	}{
+		"as it was":        {list, nil},
+		"longer":           {more, []FindingKind{FindingUnreadable}},
+		"cut off":          {list[:len(list)-2], []FindingKind{FindingRewritten}},
+		"another last one": {write("a", "b", "x"), []FindingKind{FindingRewritten}},
+	} {
+		found, _ := verifyList(c.list, checkpoint)
+		var kinds []FindingKind
+		for _, f := range found {
+			kinds = append(kinds, f.Kind)
+		}
+		if !slices.Equal(kinds, c.want) {
+			t.Errorf("%s: found is %v, want %v", name, found, c.want)
+		}
+	}
+}
