@@ -29,6 +29,14 @@
 // before that route goes. Learned routes of the previous run are swept when
 // a reflector of their VRF has told all it knows and that is in the kernel.
 //
+// # Drift
+//
+// A notice of the kernel about a link is a round of the apply loop for that link.
+// Routes that somebody else deleted or replaced go to the mender: it has the apply
+// loop write those of guests again, and the FIB learned ones, with pauses, so that
+// somebody who goes on deleting doesn't keep them busy. Everything is compared
+// once a minute, learned routes less often where that is much to read.
+//
 // # Guests
 //
 // After each round the servers of DHCPv4, router advertisements, ND proxy and
