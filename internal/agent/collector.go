@@ -141,6 +141,13 @@ func (c *collector) kernel(ch chan<- prometheus.Metric, o observation) {
 	for _, u := range o.uplinks {
 		c.uplinkPresent.tell(ch, truth(!slices.Contains(k.AbsentUplinks, u.Interface)), u.Interface, u.VRF, u.Plane)
 	}
+	for _, p := range o.status.Planes {
+		c.planeSound.tell(ch, truth(p.State == planeSound), p.Plane)
+		for _, u := range p.Uplinks {
+			c.uplinkCarrier.tell(ch, truth(u.Carrier), u.Interface, u.VRF, p.Plane)
+			c.uplinkUsed.tell(ch, truth(u.Used), u.Interface, u.VRF, p.Plane)
+		}
+	}
 	c.guests.tell(ch, float64(o.status.Guests.Home), "home")
 	c.guests.tell(ch, float64(o.status.Guests.Preparing), "preparing")
 	c.guests.tell(ch, float64(o.status.Guests.Forwarding), "forwarding")
@@ -186,6 +193,9 @@ func (c *collector) bfd(ch chan<- prometheus.Metric, o observation) {
 	for _, s := range o.paths {
 		c.bfdUp.tell(ch, truth(s.Up()), s.vrf, s.plane, s.peer)
 		c.bfdFalls.tell(ch, float64(s.Falls), s.vrf, s.plane, s.peer)
+		if s.Loss != nil {
+			c.bfdLoss.tell(ch, *s.Loss, s.vrf, s.plane, s.peer)
+		}
 		c.bfdDetection.tell(ch, time.Duration(s.DetectionTime).Seconds(), s.vrf, s.plane, s.peer)
 	}
 }

@@ -23,10 +23,11 @@ type metrics struct {
 
 	operations, rounds, applied                           metric
 	learned, dirty, pending, writeErrors, groups, dropped metric
-	absentTaps, uplinkPresent, guests                     metric
+	absentTaps, guests                                    metric
+	planeSound, uplinkPresent, uplinkCarrier, uplinkUsed  metric
 
 	announcements, established, since, received, announced, falls, kept, malformed metric
-	bfdConnected, bfdUp, bfdFalls, bfdDetection                                    metric
+	bfdConnected, bfdUp, bfdFalls, bfdDetection, bfdLoss                           metric
 
 	requests, answers, ignored, unsent, limited, panics, failing metric
 }
@@ -75,6 +76,9 @@ func newMetrics() *metrics {
 	m.dropped = counter("filter_dropped_packets_total", "Packets of guests that the filter dropped, over all taps: spoofed, refused, beyond the limit.", "reason")
 	m.absentTaps = gauge("absent_taps", "Taps that the log has here and this host has not; a guest isn't started, or was lost.")
 	m.uplinkPresent = gauge("uplink_present", "1 if the port is on this host.", "uplink", "vrf", "plane")
+	m.uplinkCarrier = gauge("uplink_carrier", "1 while the port has a carrier: else check the cable.", "uplink", "vrf", "plane")
+	m.uplinkUsed = gauge("uplink_used", "1 while learned routes lead over the port wherever they can.", "uplink", "vrf", "plane")
+	m.planeSound = gauge("plane_sound", "1 if nothing is wrong with the plane: else `hostroute status` says what.", "plane")
 	m.guests = gauge("guests", "Guests by what this hypervisor does for them.", "duty")
 
 	m.announcements = gauge("bgp_announcements", "Prefixes that are announced, over all VRFs.")
@@ -89,6 +93,7 @@ func newMetrics() *metrics {
 	m.bfdConnected = gauge("bfd_connected", "1 while `hostroute bfd` tells of its sessions; without it a silent loss takes the hold time.")
 	m.bfdUp = gauge("bfd_session_up", "1 while the path to the peer is heard.", "vrf", "plane", "peer")
 	m.bfdFalls = counter("bfd_session_falls_total", "How often the path was lost.", "vrf", "plane", "peer")
+	m.bfdLoss = gauge("bfd_session_loss_ratio", "Which part of the packets from the peer is lost, 0 to 1; absent while too little is known.", "vrf", "plane", "peer")
 	m.bfdDetection = gauge("bfd_session_detection_seconds", "After how long a silence the path counts as lost.", "vrf", "plane", "peer")
 
 	m.requests = counter("guest_requests_total", "Messages of guests that were understood, over all taps.", "service", "kind")

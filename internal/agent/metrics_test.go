@@ -37,12 +37,14 @@ const goldenMetrics = "testdata/metrics.golden"
 // everything is an observation in which every metric has a sample.
 func everything() observation {
 	at := time.Unix(1_800_000_000, 0)
+	loss := 0.25
 	here := place{"public", "a", "100.64.0.1"}
 	s := Status{
 		Hypervisor: "hv1", Version: "v1", Healthy: false,
 		Log:    LogStatus{Connected: false, InSync: true, OutOfReachSince: at, Tick: 7, NetworkTick: 3, Gaps: 1, Snapshots: 2, HeldBackRoutes: 25},
 		Kernel: KernelStatus{Applied: at, Operations: 12, AbsentTaps: []string{"tap9"}, AbsentUplinks: []string{"b0"}},
 		BGP:    BGPStatus{Announced: 5}, BFD: BFDStatus{Configured: 1, Connected: true}, Guests: GuestCount{Home: 4, Preparing: 2, Forwarding: 1},
+		Planes: []PlaneStatus{{Plane: "a", State: planeLossy, Uplinks: []UplinkStatus{{Interface: "a0", VRF: "public", Carrier: true}}}},
 	}
 	peer := session.PeerStatus{
 		State: session.Established, Since: at, Received: session.Prefixes{IPv4: 10, IPv6: 20}, Announced: session.Prefixes{IPv4: 3, IPv6: 2},
@@ -52,7 +54,7 @@ func everything() observation {
 		status: s, findings: []problem{{"tap", "a tap"}, {"tap", "another"}}, rounds: 9, failures: 2,
 		uplinks: []config.Uplink{{Interface: "a0", VRF: "public", Plane: "a"}, {Interface: "b0", VRF: "public", Plane: "b"}},
 		peers:   []observedPeer{{here, peer}},
-		paths:   []observedPath{{here, control.Status{State: "up", Falls: 3, DetectionTime: control.Duration(900 * time.Millisecond)}}},
+		paths:   []observedPath{{here, control.Status{State: "up", Falls: 3, Loss: &loss, DetectionTime: control.Duration(900 * time.Millisecond)}}},
 		tables:  []session.TableStatus{{VRF: "public", Pending: 4, WriteErrors: 6}},
 		fib:     map[string]vrf.Stats{"public": {IPv4: 100, IPv6: 50, Groups: 2, Dirty: 1}},
 		taps:    taps{services: map[string]GuestServices{"tap1": talkative()}, drops: map[string]vrf.Drops{"tap1": {Spoofed: 1}}},
@@ -131,6 +133,9 @@ func TestMetricsSayWhatIsTheCase(t *testing.T) {
 		`hostroute_bgp_session_established{peer="100.64.0.1",plane="a",vrf="public"} 1`,
 		`hostroute_bgp_stale_paths{family="ipv4",peer="100.64.0.1",plane="a",vrf="public"} 9`,
 		`hostroute_bfd_session_detection_seconds{peer="100.64.0.1",plane="a",vrf="public"} 0.9`,
+		`hostroute_bfd_session_loss_ratio{peer="100.64.0.1",plane="a",vrf="public"} 0.25`,
+		`hostroute_plane_sound{plane="a"} 0`, `hostroute_uplink_used{plane="a",uplink="a0",vrf="public"} 0`,
+		`hostroute_uplink_carrier{plane="a",uplink="a0",vrf="public"} 1`,
 		`hostroute_guest_ignored_total{reason="not the guest's MAC",service="dhcpv4"} 3`,
 		`hostroute_guest_services_failing{service="ra"} 1`, `hostroute_guest_services_failing{service="dhcpv6"} 0`,
 	} {
@@ -184,6 +189,39 @@ func TestSumsOverTapsNeverFall(t *testing.T) {
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("from first %t: got %v, want %v", c.fromFirst, got, c.want)
+		}
+	}
+}
+
+// TestAnAgentIsObserved with two reflectors at one address, which share a path.
+func TestAnAgentIsObserved(t *testing.T) {
+	reflector := config.Reflector{VRF: "public", Plane: "a", Address: netip.MustParseAddr("100.64.0.1"), Port: 179, AS: 65000, BFD: true}
+	second := reflector
+	second.Port = 1179
+	cfg := &config.Config{
+		Hypervisor: "hv1", State: t.TempDir(), Log: config.Log{URL: "nats://198.51.100.10:4222"},
+		VRFs:    []config.VRF{{Name: "public", Table: 90}},
+		Uplinks: []config.Uplink{{Interface: "hr-none0", Plane: "a", VRF: "public", Addresses: []netip.Prefix{netip.MustParsePrefix("100.64.0.11/24")}}},
+		BGP:     config.BGP{AS: 65000, RouterID: netip.MustParseAddr("192.0.2.11"), HoldTime: 9 * time.Second, Reflectors: []config.Reflector{reflector, second}},
+		BFD:     config.BFD{Socket: t.TempDir() + "/bfd.sock", Interval: time.Second, Multiplier: 3},
+	}
+	logger := slog.New(slog.DiscardHandler)
+	a, err := New(cfg, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = a.kernel.Close() }()
+	a.speaker = session.New(sessionConfig(cfg, false), a.fib, logger)
+	a.paths = newPathWatch(t.Context(), cfg, a.speaker, nil, logger)
+	text := exposed(t, registry(t, func() observation { return a.observe(t.Context()) }))
+	for _, want := range []string{
+		`hostroute_bgp_session_established{peer="100.64.0.1",plane="a",vrf="public"} 0`,
+		`hostroute_bgp_session_established{peer="100.64.0.1 port 1179",plane="a",vrf="public"} 0`,
+		`hostroute_bfd_connected 0`, `hostroute_log_connected 0`, `hostroute_healthy 0`, `hostroute_problems{kind="log"} 1`,
+		`hostroute_learned_routes{family="ipv4",vrf="public"} 0`, `hostroute_learned_routes_pending{vrf="public"} 0`,
+	} {
+		if !strings.Contains(text, "\n"+want+"\n") {
+			t.Errorf("no %s in%s", want, text)
 		}
 	}
 }
