@@ -156,12 +156,14 @@ type watcher struct {
 	pending Notice
 	changed map[string]bool
 	damaged map[Route]bool
+	// gathering: a signal about damaged routes will come.
+	gathering bool
 }
 
 // empty starts collecting anew. The caller holds the lock, or has the watcher for
 // itself.
 func (w *watcher) empty() {
-	w.pending, w.changed, w.damaged = Notice{}, map[string]bool{}, map[Route]bool{}
+	w.pending, w.changed, w.damaged, w.gathering = Notice{}, map[string]bool{}, map[Route]bool{}, false
 }
 
 // nameLinks learns the names of the links that exist.
@@ -205,6 +207,10 @@ func (w *watcher) note(change func()) {
 	w.mu.Lock()
 	change()
 	w.mu.Unlock()
+	w.tell()
+}
+
+func (w *watcher) tell() {
 	select {
 	case w.signal <- struct{}{}:
 	default:

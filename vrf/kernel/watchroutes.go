@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/net/bpf"
@@ -139,16 +140,54 @@ func (w *watcher) routeReceiver(tables []uint32) func(context.Context, *netlink.
 			case ctx.Err() != nil:
 				return nil
 			case errors.Is(err, unix.ENOBUFS):
-				w.note(w.allDamaged)
+				w.noteDamage(w.allDamaged)
 			case err != nil:
 				return fmt.Errorf("receiving changes of routes: %w", err)
 			}
 			for _, m := range msgs {
 				if r, ok := d.damage(m.Data); ok && slices.Contains(tables, r.Table) {
-					w.note(func() { w.damage(r) })
+					w.noteDamage(func() { w.damage(r) })
 				}
 			}
+			if w.allInDoubt() && !wait(ctx, holdTime) {
+				return nil
+			}
 		}
+	}
+}
+
+// Who flushes a table is told on by each route. So what is damaged is gathered for
+// a moment, and where all are in doubt anyway nothing is read for a while: the
+// kernel then drops what doesn't fit into the socket, at no cost.
+const (
+	gatherTime = 10 * time.Millisecond
+	holdTime   = 100 * time.Millisecond
+)
+
+// noteDamage is note for routes. A link doesn't wait for them.
+func (w *watcher) noteDamage(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+	if !w.gathering {
+		w.gathering = true
+		time.AfterFunc(gatherTime, w.tell)
+	}
+}
+
+func (w *watcher) allInDoubt() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pending.AllRoutes
+}
+
+// wait tells whether the context goes on.
+func wait(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -251,7 +253,7 @@ func TestManyDamaged(t *testing.T) {
 	w := &watcher{signal: make(chan struct{}, 1)}
 	w.empty()
 	for i := range maxDamaged + 10 {
-		w.note(func() {
+		w.noteDamage(func() {
 			w.damage(Route{90, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32), vrf.MetricLearned})
 		})
 		if i == maxDamaged-1 && (len(w.damaged) != maxDamaged || w.pending.AllRoutes) {
@@ -276,4 +278,37 @@ func TestManyDamaged(t *testing.T) {
 	k.batch(del...)
 	go func() { _ = w.routeReceiver([]uint32{90})(t.Context(), conn) }()
 	testenv.Eventually(t, "a notice that messages were lost", func() bool { return w.take().AllRoutes })
+}
+
+// TestDamageIsGathered: what is flushed route by route is few notices.
+func TestDamageIsGathered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &watcher{signal: make(chan struct{}, 1)}
+		w.empty()
+		notices, routes := 0, 0
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() {
+			_ = w.deliver(ctx, ended, func(n Notice) { notices, routes = notices+1, routes+len(n.Routes) })
+		}()
+		for i := range 1000 { // for a second
+			w.noteDamage(func() {
+				w.damage(Route{90, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32), vrf.MetricLearned})
+			})
+			<-time.After(time.Millisecond)
+		}
+		<-time.After(gatherTime)
+		synctest.Wait()
+		if routes != 1000 || notices < 80 || notices > 101 {
+			t.Errorf("%d routes were told by %d notices", routes, notices)
+		}
+		before := notices
+		w.noteDamage(w.allDamaged)
+		w.note(func() { w.pending.Rules = true })
+		if synctest.Wait(); notices != before+1 {
+			t.Error("a rule waits for routes")
+		}
+		cancel()
+		ended <- nil
+	})
 }
