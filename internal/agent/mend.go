@@ -62,7 +62,7 @@ func rest(before, took time.Duration, quiet bool) time.Duration {
 	if quiet {
 		before = 0
 	}
-	return max(min(max(2*before, shortestRest), longestRest), 2*took)
+	return max(min(max(2*before, shortestRest), longestRest), took)
 }
 
 // verifyAfter is how long after a comparison of all learned routes that took some

@@ -29,9 +29,9 @@ func TestRest(t *testing.T) {
 		{200 * ms, 3 * ms, false, 400 * ms},
 		{400 * ms, 3 * ms, false, 500 * ms},
 		{500 * ms, 3 * ms, false, 500 * ms},
-		{0, 80 * ms, true, 160 * ms},
-		{400 * ms, 2 * time.Second, false, 4 * time.Second},
-		{4 * time.Second, 3 * ms, false, 500 * ms},
+		{0, 180 * ms, true, 180 * ms},
+		{400 * ms, 2 * time.Second, false, 2 * time.Second},
+		{2 * time.Second, 3 * ms, false, 500 * ms},
 	} {
 		if got := rest(c.before, c.took, c.quiet); got != c.want {
 			t.Errorf("after a rest of %v and %v of work, quiet: %v: %v, want %v", c.before, c.took, c.quiet, got, c.want)
@@ -193,7 +193,7 @@ func TestMendIsNeverBusy(t *testing.T) {
 				verified++
 			}
 		}
-		if verified < 8 || verified > 11 { // 0.4 s of work, and 0.8 s of rest
+		if verified < 10 || verified > 14 { // 0.4 s of work, and as much of rest or more
 			t.Errorf("ten seconds of damage had %d verifications", verified)
 		}
 	})
