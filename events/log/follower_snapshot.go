@@ -159,19 +159,31 @@ func (f *Follower) replace(s snapshot) (changed bool) {
 		}
 		changed = f.put(subject, register) || changed
 	}
-	forget := func(subject string, r projector.Register, upTo uint64) {
-		if !present[subject] && r.Sequence() <= upTo {
+	absent := func(subject string, r projector.Register, upTo uint64) {
+		switch {
+		case present[subject] || r.Sequence() > upTo:
+		case s.end.Ends:
+			f.vanished(subject, r)
+		default: // it isn't told what ended
 			f.state.Forget(subject)
 			changed = true
 		}
 	}
 	for _, g := range f.state.Guests() {
-		forget(events.SubjectVM(g.VM), g, s.end.Tick.Sequence)
+		absent(events.SubjectVM(g.VM), g, s.end.Tick.Sequence)
 	}
 	for _, n := range f.state.Networks() {
-		forget(events.SubjectNet(n.Network), n, s.end.NetTick.Sequence)
+		absent(events.SubjectNet(n.Network), n, s.end.NetTick.Sequence)
 	}
 	return changed
+}
+
+// vanished keeps what a snapshot lacks though nothing ended it: the log has lost
+// a message.
+func (f *Follower) vanished(subject string, r projector.Register) {
+	reason := "the log doesn't have it any more, though nothing ended it: a message was lost; what is known of it is served on. See `hostroute audit verify`"
+	f.log.Warn("the log lost a message", "subject", subject, "sequence", r.Sequence())
+	f.state.Quarantine(projector.Quarantined{Sequence: r.Sequence(), Subject: subject, Reason: reason})
 }
 
 // entity is the register that a message of this hypervisor's snapshot sets.

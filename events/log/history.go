@@ -24,7 +24,9 @@ type Filter struct {
 }
 
 // Entry is an event as it is in the log. Where it can't be decoded, Err says
-// why and Event is empty.
+// why and Event is empty. Where a message is lost or altered an Entry says so,
+// with an Err and nothing else but its sequence, and the subject and time of the
+// message that shows it.
 type Entry struct {
 	Sequence uint64
 	Stored   time.Time
@@ -43,7 +45,7 @@ type Entry struct {
 // the context ends, and then returns nil. It reads no more of the log than the
 // filter needs. An error of fn ends it and is returned.
 func (l *Ledger) Read(ctx context.Context, filter Filter, follow bool, fn func(Entry) error) error {
-	r := reader{filter: filter, fn: fn}
+	r := reader{filter: filter, fn: fn, chain: newChain(filter.From <= 1 && filter.Since.IsZero())}
 	var err error
 	if r.wanted, err = l.subjectsOf(ctx, filter, follow); err != nil {
 		return err
@@ -110,6 +112,7 @@ type reader struct {
 	wanted [][]string
 	fn     func(Entry) error
 	failed error
+	chain  *chain
 
 	// The batch that is being read: messages of one batch are neighbours.
 	current uint64
@@ -126,6 +129,12 @@ func (r *reader) message(m raw) error {
 		return errStop
 	}
 	d, err := decode(m)
+	if wrong := r.chain.follow(m, d); wrong != nil {
+		if err := r.hand(Entry{Sequence: wrong.Sequence, Stored: m.Time, Subject: m.Subject,
+			Err: fmt.Errorf("the log is damaged (%s): %s; see `hostroute audit verify`", wrong.Kind, wrong.Reason)}); err != nil {
+			return err
+		}
+	}
 	sequence := m.Sequence
 	switch {
 	case err != nil:
@@ -150,7 +159,11 @@ func (r *reader) message(m raw) error {
 		return nil
 	}
 	r.done = true
-	if err := r.fn(entryOf(m, d, sequence, err)); err != nil {
+	return r.hand(entryOf(m, d, sequence, err))
+}
+
+func (r *reader) hand(e Entry) error {
+	if err := r.fn(e); err != nil {
 		r.failed = err
 		return errStop
 	}

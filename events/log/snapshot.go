@@ -40,6 +40,7 @@ type snapshotEnd struct {
 	Unchanged  bool   `json:"unchanged,omitempty"`
 	Diverged   bool   `json:"diverged,omitempty"` // the asker knows messages that the log never had, or has no more
 	Registered bool   `json:"registered"`         // somebody registered this hypervisor
+	Ends       bool   `json:"ends,omitempty"`     // what ended since the asker's place is told, so that nothing else has
 	Tick       Link   `json:"tick"`               // everything up to here is in the answer
 	NetTick    Link   `json:"net_tick"`
 	Count      int    `json:"count"`
@@ -79,14 +80,17 @@ func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have Cursor, e
 			return end, err
 		}
 	}
+	// Who comes from elsewhere is told of no end.
+	known := have.Ledger == end.Ledger && !end.Diverged && have.Tick.Sequence > 0
+	end.Ends = known
 	if registered {
 		var guests []raw
 		if tick, guests, err = l.guestsOf(ctx, hypervisor, tick); err != nil {
 			return end, err
 		}
 		end.Tick = tick.link()
-		since := end.Tick.Sequence // who comes from elsewhere is told of no end
-		if have.Ledger == end.Ledger && !end.Diverged && have.Tick.Sequence > 0 {
+		since := end.Tick.Sequence
+		if known {
 			since = have.Tick.Sequence
 		}
 		for _, r := range append([]raw{tick}, guests...) {
@@ -95,7 +99,11 @@ func (l *Ledger) snapshot(ctx context.Context, hypervisor string, have Cursor, e
 			}
 		}
 	}
-	err = l.emitNetworks(ctx, &end, emit)
+	var since *uint64
+	if known {
+		since = &have.NetTick.Sequence
+	}
+	err = l.emitNetworks(ctx, &end, since, emit)
 	return end, err
 }
 
@@ -156,8 +164,9 @@ func (l *Ledger) guestsOf(ctx context.Context, hypervisor string, tick raw) (raw
 	return tick, nil, fmt.Errorf("the guests of hypervisor %q change faster than they can be read", hypervisor)
 }
 
-// emitNetworks hands on the networks and says how far they go.
-func (l *Ledger) emitNetworks(ctx context.Context, end *snapshotEnd, emit func(raw) error) error {
+// emitNetworks hands on the networks and says how far they go; also those that
+// ended since a sequence, for who has come so far.
+func (l *Ledger) emitNetworks(ctx context.Context, end *snapshotEnd, since *uint64, emit func(raw) error) error {
 	ticks, err := l.get.last(ctx, events.SubjectNetTick)
 	if err != nil {
 		return err
@@ -171,7 +180,11 @@ func (l *Ledger) emitNetworks(ctx context.Context, end *snapshotEnd, emit func(r
 		return err
 	}
 	for _, r := range list {
-		if err := l.emitReadable(ctx, r, r.Sequence, emit); err != nil {
+		ended := r.Sequence
+		if since != nil {
+			ended = *since
+		}
+		if err := l.emitReadable(ctx, r, ended, emit); err != nil {
 			return err
 		}
 	}

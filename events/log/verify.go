@@ -3,10 +3,14 @@ package log
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/migrations"
 	"github.com/hostroute/hostroute/projector"
 )
 
@@ -81,22 +85,56 @@ func (l *Ledger) verifySkipped(ctx context.Context, v *verifier, before uint64) 
 	return nil
 }
 
-// verifyMirror looks whether the mirror of the feeds knows more than the ledger,
-// as it does when the end of that is lost.
+// verifyMirror looks whether the mirror of the feeds, which snapshots are made
+// from, has the newest message of every guest of every hypervisor; and no later
+// one, as it has when the end of the ledger is lost.
 func (l *Ledger) verifyMirror(ctx context.Context, v *verifier) error {
-	info, err := patiently(ctx, l.timeout, func(ctx context.Context) (*jetstream.StreamInfo, error) { return l.feeds.Info(ctx) })
-	if err != nil {
-		return fmt.Errorf("asking for the mirror's last sequence: %w", explain(l.nc, err))
+	deadline := time.Now().Add(l.timeout)
+	for {
+		found, err := l.mirrorFindings(ctx, v)
+		if err != nil {
+			return fmt.Errorf("verifying the mirror of the feeds: %w", explain(l.nc, err))
+		}
+		if len(found) > 0 && time.Now().Before(deadline) { // it may be behind for a moment
+			if err := pause(ctx, 100*time.Millisecond); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, f := range found {
+			v.find(f)
+		}
+		return nil
 	}
-	now, err := l.LastSequence(ctx)
-	if err != nil {
-		return err
-	}
-	if end := info.State.LastSeq; end > now {
-		v.find(Finding{Kind: FindingLost, Sequence: now + 1, Through: end, Reason: "the mirror of the feeds has got this far; the end of the log is lost"})
-	}
-	return nil
 }
+
+func (l *Ledger) mirrorFindings(ctx context.Context, v *verifier) (found []Finding, err error) {
+	missing := maps.Clone(v.feeds)
+	end, err := l.LastSequence(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := scan{stream: l.feeds, last: true, timeout: l.timeout}
+	err = s.run(ctx, func(r raw) error {
+		must, known := missing[r.Subject]
+		switch {
+		case r.Sequence > end:
+			found = append(found, Finding{Kind: FindingLost, Sequence: r.Sequence, Subject: r.Subject, Reason: "the mirror of the feeds has it, and the log ends before it"})
+		case r.Sequence > v.verified.Last: // it was published meanwhile
+		case known && placeOf(r) != must:
+			found = append(found, Finding{Kind: FindingCopy, Sequence: must.sequence, Subject: r.Subject,
+				Reason: fmt.Sprintf("in its place the mirror of the feeds has #%d, with the hash %s; "+remedyMirror, r.Sequence, r.link().Hash)})
+		}
+		delete(missing, r.Subject)
+		return nil
+	})
+	for _, subject := range slices.Sorted(maps.Keys(missing)) {
+		found = append(found, Finding{Kind: FindingCopy, Sequence: missing[subject].sequence, Subject: subject, Reason: "the mirror of the feeds lacks it; " + remedyMirror})
+	}
+	return found, err
+}
+
+const remedyMirror = "delete the stream " + migrations.Feeds + " and start the log service again, which makes it anew"
 
 // verifier holds every message against those before it.
 type verifier struct {
@@ -107,12 +145,13 @@ type verifier struct {
 	tree     tree
 	next     uint64 // the sequence to come
 	gap      Finding
+	feeds    map[string]place  // the newest by subject
 	batch    []verifiedMessage // the event that is being read
 	wanted   []Checkpoint
 }
 
 func newVerifier(ledger string, wanted []Checkpoint, report func(Finding)) *verifier {
-	v := &verifier{report: report, state: projector.New(), chain: newChain(true), next: 1, wanted: slices.Clone(wanted)}
+	v := &verifier{report: report, state: projector.New(), chain: newChain(true), next: 1, feeds: map[string]place{}, wanted: slices.Clone(wanted)}
 	v.verified.Ledger = ledger
 	slices.SortStableFunc(v.wanted, func(a, b Checkpoint) int { return int(a.Size) - int(b.Size) })
 	return v
@@ -153,6 +192,9 @@ func (v *verifier) message(r raw) {
 	}
 	if wrong := v.chain.follow(r, m); wrong != nil {
 		v.find(Finding{Kind: wrong.Kind, Sequence: wrong.Sequence, Subject: r.Subject, Reason: wrong.Reason})
+	}
+	if m.Subject.Kind == events.KindFeed {
+		v.feeds[r.Subject] = placeOf(r)
 	}
 	if err == nil {
 		v.collect(verifiedMessage{raw: r, m: m, link: r.link()})

@@ -222,3 +222,44 @@ func TestCheckpointsShowARewrittenHistory(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoReadsAnEntityNoticesItsDamage takes one message from the history of a
+// guest, and alters one, for a reader who sees nothing else of the log.
+func TestWhoReadsAnEntityNoticesItsDamage(t *testing.T) {
+	l := newLab(t)
+	l.base()
+	l.publish(assign("203.0.113.7/32", "vm1"), assign("203.0.113.8/32", "vm1"), assign("203.0.113.9/32", "vm1"))
+	subject := events.SubjectVM("vm1")
+	list := slices.DeleteFunc(l.all(), func(r raw) bool { return r.Subject != subject })
+	altered := slices.Clone(list)
+	altered[1].Header = maps.Clone(altered[1].Header)
+	altered[1].Header[headerSource] = []string{"somebody"}
+	for name, c := range map[string]struct {
+		list []raw
+		from uint64
+		want []uint64
+	}{
+		"sound":                        {list, 0, nil},
+		"one is lost":                  {slices.Delete(slices.Clone(list), 1, 2), 0, []uint64{list[1].Sequence}},
+		"the first is lost":            {list[1:], 0, []uint64{list[0].Sequence}},
+		"from the second on":           {list[1:], list[1].Sequence, nil},
+		"one is altered":               {altered, 0, []uint64{list[1].Sequence}},
+		"the first is lost, from late": {list[2:], list[2].Sequence, nil},
+	} {
+		var got []uint64
+		r := reader{wanted: [][]string{{subject}}, chain: newChain(c.from == 0), fn: func(e Entry) error {
+			if e.Err != nil {
+				got = append(got, e.Sequence)
+			}
+			return nil
+		}}
+		for _, m := range c.list {
+			if err := r.message(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: damage is told at %v, want %v", name, got, c.want)
+		}
+	}
+}
