@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -153,32 +154,20 @@ func (g getter) search(ctx context.Context, subject string, end uint64) ([]raw, 
 // changes decodes a whole history and checks its chain.
 func changes(list []raw) []Change {
 	all := make([]Change, len(list))
-	var before Link
+	links := newChain(true)
 	for i, r := range list {
-		c, prev := changeOf(r)
-		if prev != nil && *prev != before {
-			c.Broken = brokenChain(*prev, before)
+		c, m := changeOf(r)
+		if b := links.follow(r, m); b != nil {
+			c.Broken = errors.New(Finding{Kind: b.Kind, Sequence: b.Sequence, Reason: b.Reason}.String())
 		}
-		all[i], before = c, r.link()
+		links.last[r.Subject] = placeOf(r) // the first one, too, if it can't be read
+		all[i] = c
 	}
 	return all
 }
 
-func brokenChain(named, found Link) error {
-	switch {
-	case named.Sequence == found.Sequence:
-		return fmt.Errorf("the message before it, at sequence %d, isn't as it was when this one was stored", named.Sequence)
-	case named.Sequence == 0:
-		return fmt.Errorf("it says that it is the first of its subject, and there is one at sequence %d", found.Sequence)
-	case found.Sequence == 0:
-		return fmt.Errorf("the message before it, at sequence %d, is lost", named.Sequence)
-	}
-	return fmt.Errorf("the message before it is that at sequence %d, and it names one at sequence %d", found.Sequence, named.Sequence)
-}
-
-// changeOf reads one message of a history, and what it names as the one before
-// it.
-func changeOf(r raw) (Change, *Link) {
+// changeOf reads one message of a history.
+func changeOf(r raw) (Change, message) {
 	m, err := decode(r)
 	sequence := r.Sequence
 	if err == nil {
@@ -186,7 +175,7 @@ func changeOf(r raw) (Change, *Link) {
 	}
 	c := Change{Entry: entryOf(r, m, sequence, err)}
 	if c.Err != nil {
-		return c, m.Prev
+		return c, m
 	}
 	if m.Subject.Kind != events.KindNetTick {
 		if c.Register, c.Err = m.register(r.Subject); c.Err != nil {
@@ -196,7 +185,7 @@ func changeOf(r raw) (Change, *Link) {
 	for _, f := range m.Feed {
 		c.Guests = append(c.Guests, f.VM)
 	}
-	return c, m.Prev
+	return c, m
 }
 
 // SequenceBefore turns a moment into a place in the log, so that its order

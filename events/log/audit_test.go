@@ -185,7 +185,7 @@ func TestHistoriesShowDamage(t *testing.T) {
 		err, broken string
 	}{
 		{first.Sequence, "", ""}, {poison, "ce-id or ce-type is missing", ""}, {second.Sequence, "", ""},
-		{forged, "", "first of its subject"}, {third.Sequence, "", ""},
+		{forged, "", "fork"}, {third.Sequence, "", ""},
 	}
 	if len(list) != len(want) {
 		t.Fatalf("%d changes, want %d: %+v", len(list), len(want), list)
@@ -195,6 +195,19 @@ func TestHistoriesShowDamage(t *testing.T) {
 		if c.Sequence != w.sequence || !says(c.Err, w.err) || !says(c.Broken, w.broken) {
 			t.Errorf("change %d: got %d, %v, %v; want %+v", i, c.Sequence, c.Err, c.Broken, w)
 		}
+	}
+}
+
+// TestRubbishAtTheBeginningBreaksNoChain: who publishes behind it names it.
+func TestRubbishAtTheBeginningBreaksNoChain(t *testing.T) {
+	l := newLab(t)
+	l.base()
+	subject := "hr.ip.public.203-0-113-7"
+	l.raw(subject, nil, "rubbish")
+	l.publish(assign("203.0.113.7/32", "vm1"))
+	got, err := l.ledger.Histories(l.ctx, subject)
+	if list := got[subject]; err != nil || len(list) != 2 || list[0].Err == nil || list[1].Err != nil || list[1].Broken != nil {
+		t.Errorf("got %+v, %v", list, err)
 	}
 }
 
@@ -219,11 +232,11 @@ func TestBrokenChainsAreNamed(t *testing.T) {
 		want []string
 	}{
 		"whole":      {list, []string{"", "", ""}},
-		"altered":    {altered, []string{"", "", "isn't as it was"}},
-		"lost":       {[]raw{list[0], list[2]}, []string{"", "names one at sequence"}},
-		"beginning":  {list[1:], []string{"is lost", ""}},
-		"everything": {list[2:], []string{"is lost"}},
-		"twice":      {[]raw{list[0], list[0]}, []string{"", "first of its subject"}},
+		"altered":    {altered, []string{"", "", "altered"}},
+		"lost":       {[]raw{list[0], list[2]}, []string{"", ": lost: "}},
+		"beginning":  {list[1:], []string{": lost: ", ""}},
+		"everything": {list[2:], []string{": lost: "}},
+		"twice":      {[]raw{list[0], list[0]}, []string{"", "fork"}},
 	} {
 		for i, got := range changes(c.list) {
 			if !says(got.Broken, c.want[i]) {
