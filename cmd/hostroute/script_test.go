@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 //	answer SOCKET    answers on a unix socket with the script's files status.json,
 //	                 routes.json, peers.json, guests.json and explain-ADDRESS.json,
 //	                 in place of an agent
+//	leaving SOCKET FILE  answers in place of an agent that is told to leave
 //	status N CMD…    runs a command and wants this exit code
 //	expand FILE      puts the values of variables into a file
 //	await FILE TEXT  waits until a file has a text
@@ -53,7 +54,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"log": serveLog, "answer": answer, "status": status, "await": await, "expand": expand, "poison": poison, "times": times,
+			"log": serveLog, "answer": answer, "status": status, "await": await, "expand": expand, "poison": poison, "leaving": leaving, "times": times,
 		},
 	})
 }
