@@ -82,7 +82,7 @@ func (a *app) showReasons(peers []agent.Peer) error {
 	w := &reasons{w: a.stdout}
 	for _, p := range peers {
 		if p.LastError != "" && p.State != "established" {
-			w.say(p, "no BGP session%s: %s", a.when(p.LastErrorTime), p.LastError)
+			w.say(p, "BGP failed%s: %s", a.when(p.LastErrorTime), p.LastError)
 		}
 		if p.LastFall != "" && (p.LastFall != p.LastError || p.State == "established") {
 			w.say(p, "BGP fell%s: %s", a.when(p.LastFallTime), p.LastFall)

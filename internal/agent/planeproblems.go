@@ -148,9 +148,11 @@ func (v *surveyor) reflectors(p *PlaneStatus, down []Peer) {
 	v.add(p, planeDegraded, "bgp", "%s %s of plane %s %s down, the plane works: %s; check %s", noun, addresses(down), p.Plane, verb, v.why(down), them)
 }
 
-// sessions tells of one of both sessions with a reflector that is reached.
+// sessions tells of one of both sessions with a reflector that is reached. BGP
+// that fails where packets are lost has that for its reason.
 func (v *surveyor) sessions(p *PlaneStatus, q Peer) {
 	switch bgp := q.State == string(session.Established); {
+	case !bgp && v.watched(q) && q.BFD.Loss != nil && *q.BFD.Loss >= tellLoss:
 	case !bgp:
 		v.add(p, planeDegraded, "bgp", "no BGP session with %s in VRF %s over plane %s (%s), though its path works: %s; check BGP there",
 			q.Address, q.VRF, q.Plane, q.State, orUnknown(q.LastError))

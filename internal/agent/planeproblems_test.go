@@ -123,6 +123,8 @@ func TestWhatStatusSaysOfPlanes(t *testing.T) {
 			[]string{"uplink b-private is not on this host: bring it back, or correct its name in the configuration"}},
 		{"a plane is lossy", func(b *planeBed) { b.each(lossy(0.304), onB...); b.uplinks(1, avoided) }, "sound lossy",
 			[]string{"plane b loses about 30 % of packets (BFD with 100.64.2.1, last 60 s): check its cables and switches; it is avoided"}},
+		{"a plane is lossy, and BGP fails for it", func(b *planeBed) { b.each(lossy(0.3), onB...); b.each(noBGP, "100.64.3.1"); b.uplinks(1, avoided) }, "sound lossy",
+			[]string{"plane b loses about 30 % of packets (BFD with 100.64.2.1, last 60 s): check its cables and switches; it is avoided"}},
 		{"a plane is a little lossy", func(b *planeBed) { b.each(lossy(0.07), onB...) }, "sound lossy",
 			[]string{"plane b loses about 7 % of packets (BFD with 100.64.2.1, last 60 s): check its cables and switches; it is used"}},
 		{"all planes are lossy", func(b *planeBed) {

@@ -34,7 +34,7 @@ func (p *watchedPath) hear(s control.Status, now bfd.Instant) (fell bool) {
 		p.Fell(now)
 	case s.Failed:
 	case s.RemoteState == adminDown:
-		p.Excused()
+		p.Excused(now)
 	case s.Up() && missed:
 		p.Fell(now)
 		p.Rose(now)

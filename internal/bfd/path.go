@@ -24,12 +24,13 @@ const (
 // no more than half of that. Being found unsound counts as a fall: loss that goes
 // away with the traffic comes back with it, and would do so for ever.
 type Path struct {
-	limit float64 // 0: loss never makes it unsound
-	down  bool
-	lossy bool
-	falls [rememberedFall]Instant
-	count int // of falls so far
-	free  Instant
+	limit   float64 // 0: loss never makes it unsound
+	down    bool
+	lossy   bool
+	excused Instant // since when nobody watches it; 0: it is watched
+	falls   [rememberedFall]Instant
+	count   int // of falls so far
+	free    Instant
 }
 
 // NewPath makes a path that may be used. The limit is the share of packets, 0 to
@@ -38,22 +39,27 @@ func NewPath(limit float64) Path { return Path{limit: limit} }
 
 // Fell notes that the path failed.
 func (p *Path) Fell(now Instant) {
-	p.down = true
+	p.down, p.excused = true, 0
 	p.note(now)
 }
 
 // Rose notes that the path is up again.
 func (p *Path) Rose(now Instant) {
+	p.excused = 0
 	if p.down {
 		p.down = false
 		p.hold(now)
 	}
 }
 
-// Excused takes the path for usable as if it had risen, without a hold: nobody
-// watches it any more.
-func (p *Path) Excused() {
-	p.down, p.lossy, p.free = false, false, 0
+// Excused notes that nobody watches the path any more, on purpose: then it isn't
+// down. What it lost goes on counting for as long as loss is measured: a reflector
+// that shuts BFD with a BGP session that died of the loss is back soon.
+func (p *Path) Excused(now Instant) {
+	p.down = false
+	if p.excused == 0 {
+		p.excused = now
+	}
 }
 
 // Measured notes the loss of a path that is up, 0 to 1.
@@ -94,8 +100,10 @@ func (p *Path) hold(now Instant) {
 // Lost tells whether the path failed and hasn't been up since.
 func (p *Path) Lost() bool { return p.down }
 
-// Lossy tells whether it is up, as far as it is known, and unsound.
-func (p *Path) Lossy() bool { return p.lossy }
+// Lossy tells whether it is unsound for its loss, as far as that is known.
+func (p *Path) Lossy(now Instant) bool {
+	return p.lossy && (p.excused == 0 || now.Sub(p.excused) < LossWindow)
+}
 
 // Held is until when the path has to stay up before it is used again; false: it
 // needn't.
@@ -106,5 +114,5 @@ func (p *Path) Held(now Instant) (until Instant, held bool) {
 // Sound tells whether the path may be used wherever there is a choice.
 func (p *Path) Sound(now Instant) bool {
 	_, held := p.Held(now)
-	return !p.down && !p.lossy && !held
+	return !p.down && !p.Lossy(now) && !held
 }

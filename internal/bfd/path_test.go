@@ -57,8 +57,8 @@ func TestALossyPathIsUnsoundUntilItIsNot(t *testing.T) {
 		now := Instant(i) * Instant(time.Second)
 		p.Measured(c.loss, now)
 		until, held := p.Held(now)
-		if p.Lossy() != c.lossy || held && until.Sub(now) != c.held || held != (c.held > 0) || p.Sound(now) != (!c.lossy && c.held == 0) {
-			t.Errorf("step %d, loss %v: lossy %v, held %v until %v", i, c.loss, p.Lossy(), held, until.Sub(now))
+		if p.Lossy(now) != c.lossy || held && until.Sub(now) != c.held || held != (c.held > 0) || p.Sound(now) != (!c.lossy && c.held == 0) {
+			t.Errorf("step %d, loss %v: lossy %v, held %v until %v", i, c.loss, p.Lossy(now), held, until.Sub(now))
 		}
 	}
 	if p = NewPath(0); true {
@@ -66,6 +66,26 @@ func TestALossyPathIsUnsoundUntilItIsNot(t *testing.T) {
 	}
 	if !p.Sound(6) {
 		t.Error("without a limit loss makes a path unsound")
+	}
+}
+
+// TestAPathThatNobodyWatchesIsUsed: not at once where it was lossy.
+func TestAPathThatNobodyWatchesIsUsed(t *testing.T) {
+	p, now := NewPath(0.2), Instant(time.Hour)
+	p.Fell(now)
+	p.Excused(now)
+	if !p.Sound(now) {
+		t.Error("down though it isn't watched")
+	}
+	p.Measured(0.3, now)
+	p.Excused(now)
+	p.Excused(now + 50*Instant(time.Second))
+	if p.Sound(now.Add(LossWindow)-1) || !p.Sound(now.Add(LossWindow)) {
+		t.Error("what it lost counts for another time than the window's")
+	}
+	p.Rose(now)
+	if p.Sound(now.Add(time.Hour)) {
+		t.Error("what it lost is forgotten though it is watched again")
 	}
 }
 
