@@ -17,7 +17,8 @@ import (
 
 func (a *app) auditCommand() *cobra.Command {
 	return group("audit", "Answer from the log who had what, when, where, and by whose doing",
-		a.auditIP(), a.auditVM(), a.auditHypervisor(), a.auditDiff())
+		a.auditIP(), a.auditVM(), a.auditHypervisor(), a.auditDiff(),
+		a.auditVerify(), a.auditCheckpoint(), a.auditKey())
 }
 
 // asked is the part of the log that a question is about.
