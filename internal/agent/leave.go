@@ -46,9 +46,9 @@ type Leaving struct {
 // Farewell is how the sessions of BFD ended.
 type Farewell struct {
 	Sessions int `json:"sessions"`
-	// Confirmed is set when BFD's process has none of them any more: each peer
-	// was told AdminDown, and has understood or had the time to. Reason says
-	// why not.
+	// Confirmed is set when BFD's process has none of them any more: it goes on
+	// telling each peer AdminDown until that has understood, or would have
+	// noticed anyway. Reason says why not.
 	Confirmed bool   `json:"confirmed"`
 	Reason    string `json:"reason,omitempty"`
 }
@@ -64,6 +64,8 @@ const (
 	leaveLook = 50 * time.Millisecond
 	// lastWord is how long whoever watches may take to hear the end of it.
 	lastWord = 2 * time.Second
+	// bfdPatience is how long BFD's process may take, which includes a restart.
+	bfdPatience = 5 * time.Second
 )
 
 // departing are sessions that can be left for good.
@@ -294,15 +296,20 @@ func (l *leaver) enter(n int) {
 	l.tell()
 }
 
-// stayingGuests names the guests that live here or are expected, and says why
-// there may be others. One that has moved away and is forwarded still isn't
-// here: that goes on in the kernel.
-func (a *Agent) stayingGuests() (guests []string, doubt error) {
-	for _, g := range a.ledger.State().Guests() {
-		if duty := g.Duty(a.cfg.Hypervisor); duty == projector.DutyHome || duty == projector.DutyPrepare {
+// staying names the guests that live on a hypervisor or are expected there. One
+// that has moved away and is forwarded still isn't: that goes on in the kernel.
+func staying(s *projector.State, hypervisor string) (guests []string) {
+	for _, g := range s.Guests() {
+		if duty := g.Duty(hypervisor); duty == projector.DutyHome || duty == projector.DutyPrepare {
 			guests = append(guests, g.VM)
 		}
 	}
+	return guests
+}
+
+// stayingGuests names the guests that stay, and says why there may be others.
+func (a *Agent) stayingGuests() (guests []string, doubt error) {
+	guests = staying(a.ledger.State(), a.cfg.Hypervisor)
 	switch s := a.ledger.status(); {
 	case !s.Connected:
 		doubt = fmt.Errorf("the log is out of reach: %s", s.reason())
@@ -315,18 +322,14 @@ func (a *Agent) stayingGuests() (guests []string, doubt error) {
 }
 
 // end has BFD's process end all sessions in peace (AdminDown, RFC 5880 section
-// 6.8.16; RFC 5882 section 3.2 has peers take that for no failure), and waits
-// until it has none. nil: there are none to end.
+// 6.8.16, which to peers is no failure, RFC 5882 section 3.2), and waits until it
+// has taken that over. nil: there are none to end.
 func (w *pathWatch) end(ctx context.Context) *Farewell {
 	if w.client == nil {
 		return nil
 	}
 	f := &Farewell{Sessions: len(w.specs)}
-	patience := 5 * time.Second
-	for _, s := range w.specs { // a peer that doesn't answer is told for a detection time
-		patience = max(patience, 5*time.Second+2*time.Duration(s.Params.Multiplier)*s.Params.MinTx)
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, bfdPatience)
 	defer cancel()
 	if err := w.client.Set(nil); err != nil {
 		f.Reason = err.Error()
