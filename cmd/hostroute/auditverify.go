@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/events/log"
 )
 
@@ -211,12 +212,15 @@ func (a *app) auditKey() *cobra.Command {
 	var out string
 	c := a.command("key NAME", "Make a pair of keys to sign checkpoints with", "hostroute audit key auditor --out auditor.key",
 		func(_ context.Context, args []string) error {
+			if err := events.CheckName("NAME", args[0]); err != nil {
+				return err
+			}
 			if out == "" {
 				out = args[0] + ".key"
 			}
 			secret, public, err := log.NewCheckpointKey(args[0])
 			if err != nil {
-				return fmt.Errorf("NAME %q: %w", args[0], err)
+				return err
 			}
 			if err := writeNew(out, secret+"\n", 0o600); err != nil {
 				return err
