@@ -162,6 +162,27 @@ func TestLeavingAPeerThatIsNotThere(t *testing.T) {
 	}
 }
 
+// TestLeavingBeforeAnythingWasSaid: nobody has told yet what to announce, and the
+// peer may have something of a former run.
+func TestLeavingBeforeAnythingWasSaid(t *testing.T) {
+	t.Parallel()
+	peer, cfg := newScript(t)
+	cfg.Restarting = true
+	s := New(cfg, newMemoryFIB(), discard)
+	done := leave(t.Context(), s)
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(t.Context()) }()
+	peer.established(gracefulFor(600, 0, true)...)
+	peer.await("End-of-RIB", endOfRIB)
+	peer.await("the reason", notified(ceaseShutdown))
+	if list := <-done; !list[0].Confirmed {
+		t.Errorf("departures %+v", list)
+	}
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestADeadReflectorHoldsUpNothing is about a restart with one of two
 // reflectors dead: the other one is told everything at once, and what it tells
 // is written when the deferral is over.

@@ -177,16 +177,25 @@ func TestBothRealReflectorsGone(t *testing.T) {
 	}
 }
 
-// TestLeavingRealReflectors: neither keeps what it would keep over a restart.
+// TestLeavingRealReflectors: neither keeps what it keeps of a hypervisor that ends
+// at the same time as if for a restart.
 func TestLeavingRealReflectors(t *testing.T) {
 	needNamespace(t, "bird", "birdc", "vtysh")
 	t.Parallel()
 	b, f := startLongLivedBIRD(t, newRouter(t)), startLongLivedFRR(t, newRouter(t))
 	s := start(t, hypervisor(t, 3, b.router, f.router), newMemoryFIB())
 	s.Announce(guests)
+	other := start(t, hypervisor(t, 1, b.router, f.router), newMemoryFIB())
+	other.Announce([]bgp.Announcement{announcement("203.0.113.2/32")})
 	const inBIRD, inFRR = "show route for 203.0.113.1", "show bgp ipv4 unicast 203.0.113.1/32"
+	const keptByBIRD, keptByFRR = "show route all for 203.0.113.2", "show bgp ipv4 unicast 203.0.113.2/32"
 	b.expect(inBIRD, has("203.0.113.1/32"))
 	f.expect(inFRR, has(f.v4(3)))
+	b.expect(keptByBIRD, has("203.0.113.2/32"))
+	f.expect(keptByFRR, has(f.v4(1)))
+	if err := other.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), eventuallyWithin)
 	defer cancel()
 	for _, d := range s.Leave(ctx) {
@@ -199,4 +208,8 @@ func TestLeavingRealReflectors(t *testing.T) {
 	}
 	f.expect(inFRR, has("not in table")) // FRR forgets at its leisure what it was told
 	b.expect("show protocols all hv3", hasNot("graceful restart active"))
+	f.expect("show bgp ipv6 unicast 2001:db8:cb00:7100::1/128", has("not in table"))
+	b.expect("show route for 2001:db8:cb00:7100::1", has("Network not found"))
+	b.expect(keptByBIRD, has("203.0.113.2/32", b.v4(1)))
+	f.expect(keptByFRR, has(f.v4(1), "stale"))
 }
