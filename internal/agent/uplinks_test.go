@@ -188,10 +188,17 @@ func TestAPathThatFlapsIsHeld(t *testing.T) {
 		b.want("it falls again", fall...)
 		b.says(2, "up")
 		b.want("it is back, and held", "uplink b0 unsound true")
+		st, until := b.uplinkStatus("b0"), time.Now().Add(bfd.FirstHold)
+		if st.HeldUntil == nil || !st.HeldUntil.Equal(until) || st.Used || !st.Unsound || st.Falls != 3 || st.VRF != "public" {
+			t.Errorf("status %+v, held until %v, want %v", st, st.HeldUntil, until)
+		}
 		b.passes(9 * time.Second)
 		b.want("it is held")
 		b.passes(2 * time.Second)
 		b.want("it is used", "uplink b0 lost false", "uplink b0 unsound false")
+		if st := b.uplinkStatus("b0"); st.HeldUntil != nil || !st.Used || st.Unsound || st.Falls != 3 {
+			t.Errorf("status %+v", st)
+		}
 		b.says(2, "down")
 		b.says(2, "up")
 		b.log.take()

@@ -36,7 +36,7 @@ type Report struct {
 	Sent     uint64 // packets
 	Received uint64 // that counted
 	Loss     Loss
-	fell     fall
+	Fell     Fall // the last one
 }
 
 // Report describes the session.
@@ -47,7 +47,7 @@ func (s *Session) Report() Report {
 		TransmitInterval: s.transmitInterval(), DetectionTime: s.detection(),
 		RemoteMinTx: s.remoteMinTx, RemoteMinRx: s.remoteMinRx, RemoteMultiplier: s.remoteMult,
 		RemoteIndependent: s.remoteControlI, LocalDiscriminator: s.local, RemoteDiscriminator: s.remote,
-		Falls: s.falls, Sent: s.sent, Received: s.received, Loss: s.meter.loss(), fell: s.fell,
+		Falls: s.falls, Sent: s.sent, Received: s.received, Loss: s.meter.loss(), Fell: s.fell,
 	}
 }
 
@@ -64,33 +64,37 @@ func (r Report) Reason() string {
 	case r.RemoteState == AdminDown:
 		return "the peer has shut it"
 	case r.Failed:
-		return r.fell.words()
+		return r.Fell.Words()
 	case !r.Heard:
 		return "the peer isn't heard: does it run BFD?"
 	}
 	return "coming up"
 }
 
-// LastFall says in words what took the session down last, and is empty when
-// nothing has.
-func (r Report) LastFall() string {
-	if r.fell.at == 0 {
-		return ""
-	}
-	return r.fell.words()
+// Fall is what was known when a session went down from up. The zero value is
+// none.
+type Fall struct {
+	Diagnostic       Diagnostic // of this side
+	RemoteDiagnostic Diagnostic
+	RemoteState      State
+	Detection        time.Duration // the detection time
 }
 
-// words tells what took a session down.
-func (f fall) words() string {
+// Words tells what took the session down, and is empty where nothing has.
+func (f Fall) Words() string {
 	switch {
-	case f.diag == TimeExpired:
-		return fmt.Sprintf("nothing was heard of the peer for %v", f.detection)
-	case f.remoteDiag == TimeExpired:
+	case f == Fall{}:
+		return ""
+	case f.Diagnostic == TimeExpired:
+		return fmt.Sprintf("nothing was heard of the peer for %v", f.Detection)
+	case f.RemoteState == AdminDown:
+		return "the peer has shut it"
+	case f.RemoteDiagnostic == TimeExpired:
 		return "the peer doesn't hear this side any more"
-	case f.remoteDiag == NoDiagnostic:
+	case f.RemoteDiagnostic == NoDiagnostic:
 		return "the peer went down without saying why"
 	}
-	return "the peer went down: " + f.remoteDiag.String()
+	return "the peer went down: " + f.RemoteDiagnostic.String()
 }
 
 // Status is a session as it is told to others.
@@ -102,7 +106,7 @@ type Status struct {
 	Serial   uint64
 	Revision uint64
 	Since    time.Time // on the wall clock
-	Fell     time.Time // when it went down last from up; zero: never
+	FellAt   time.Time // when it went down last from up; zero: never
 	Source   uint16    // port that it sends from; 0 while it can't
 	Trouble  string    // what keeps it from sending, in words; else empty
 }

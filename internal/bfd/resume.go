@@ -10,7 +10,7 @@ func Resume(former Report, p Params, now Instant) Session {
 	s.state, s.remoteState = Up, Up
 	s.remote = former.RemoteDiscriminator
 	s.remoteMinTx, s.remoteMinRx, s.remoteMult = former.RemoteMinTx, former.RemoteMinRx, former.RemoteMultiplier
-	s.remoteControlI, s.falls = former.RemoteIndependent, former.Falls
+	s.remoteControlI, s.falls, s.fell = former.RemoteIndependent, former.Falls, former.Fell
 	s.timing.reset(p.MinTx, p.MinRx)
 	s.timing.polling = true
 	s.unproven = true

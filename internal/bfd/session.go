@@ -40,19 +40,11 @@ type Session struct {
 	unproven bool // resumed, and the peer hasn't said yet that it is up
 	failed   bool
 	since    Instant
-	fell     fall
+	fell     Fall
 	falls    uint32
 	revision uint32
 	sent     uint64
 	received uint64
-}
-
-// fall is what was known when a session went down from up.
-type fall struct {
-	diag, remoteDiag Diagnostic
-	remoteState      State
-	detection        time.Duration
-	at               Instant
 }
 
 // NewSession starts a session in state Down; its first packet is due at once.
@@ -157,7 +149,7 @@ func (s *Session) react(remote State, now Instant) {
 func (s *Session) fall(d Diagnostic, now Instant) {
 	s.diag = d
 	if s.state == Up {
-		s.fell = fall{d, s.remoteDiag, s.remoteState, s.detection(), now}
+		s.fell = Fall{d, s.remoteDiag, s.remoteState, s.detection()}
 		s.falls++
 		s.failed = s.remoteState != AdminDown && !s.unproven
 	}

@@ -141,8 +141,8 @@ func status(s bfd.Status) Status {
 	} else if s.Loss.Fast {
 		st.LossUnknown = "the peer sends faster than was agreed"
 	}
-	if words := s.LastFall(); words != "" {
-		st.LastFall, st.LastFallTime = words, &s.Fell
+	if words := s.Fell.Words(); words != "" {
+		st.LastFall, st.LastFallTime = words, &s.FellAt
 	}
 	return st
 }

@@ -222,8 +222,8 @@ func (l *loop) notice(p *peer) {
 		return
 	}
 	p.since = time.Now()
-	if p.state == bfd.Up {
-		p.fell = p.since
+	if report.Falls != p.falls {
+		p.falls, p.fellAt = report.Falls, p.since
 	}
 	if !p.leaving {
 		p.say(l.log, report)

@@ -27,7 +27,8 @@ type peer struct {
 
 	state    bfd.State
 	since    time.Time
-	fell     time.Time // from up, last
+	falls    uint32
+	fellAt   time.Time // from up, last
 	revision uint32    // of the session, as noticed last
 	changes  uint64    // noticed
 	trouble  string    // of opening
@@ -49,7 +50,7 @@ func (p *peer) say(log *slog.Logger, r bfd.Report) {
 // status is what others are told.
 func (p *peer) status() bfd.Status {
 	s := bfd.Status{
-		Spec: p.spec, Report: p.session.Report(), Serial: p.serial, Revision: p.changes, Since: p.since, Fell: p.fell, Source: p.source, Trouble: p.trouble,
+		Spec: p.spec, Report: p.session.Report(), Serial: p.serial, Revision: p.changes, Since: p.since, FellAt: p.fellAt, Source: p.source, Trouble: p.trouble,
 	}
 	if s.Trouble == "" && p.errno != 0 {
 		s.Trouble = p.errno.Error()

@@ -62,7 +62,7 @@ func (l *loop) add(spec bfd.Spec, now bfd.Instant) *peer {
 	session, former := l.session(spec, now)
 	p := &peer{
 		spec: spec, session: session, serial: l.serial,
-		fd: -1, place: -1, source: former.Source, state: session.Report().State, since: former.Since,
+		fd: -1, place: -1, source: former.Source, state: session.Report().State, since: former.Since, falls: former.Falls, fellAt: former.FellAt,
 	}
 	at := place{spec.Interface, spec.Local}
 	if l.ports[at] == nil {

@@ -33,13 +33,15 @@ type savedSession struct {
 	Falls               uint32
 	Source              uint16
 	Since               time.Time
+	Fell                bfd.Fall
+	FellAt              time.Time
 }
 
 func (s savedSession) status() bfd.Status {
-	return bfd.Status{Spec: s.Spec, Since: s.Since, Source: s.Source, Report: bfd.Report{
+	return bfd.Status{Spec: s.Spec, Since: s.Since, FellAt: s.FellAt, Source: s.Source, Report: bfd.Report{
 		State: s.State, LocalDiscriminator: s.LocalDiscriminator, RemoteDiscriminator: s.RemoteDiscriminator,
 		RemoteMinTx: s.RemoteMinTx, RemoteMinRx: s.RemoteMinRx, RemoteMultiplier: s.RemoteMultiplier,
-		RemoteIndependent: s.RemoteIndependent, Falls: s.Falls,
+		RemoteIndependent: s.RemoteIndependent, Falls: s.Falls, Fell: s.Fell,
 	}}
 }
 
@@ -119,7 +121,7 @@ func (e *Engine) writeState() {
 		state.Sessions = append(state.Sessions, savedSession{
 			Spec: s.Spec, State: s.State, LocalDiscriminator: s.LocalDiscriminator, RemoteDiscriminator: s.RemoteDiscriminator,
 			RemoteMinTx: s.RemoteMinTx, RemoteMinRx: s.RemoteMinRx, RemoteMultiplier: s.RemoteMultiplier,
-			RemoteIndependent: s.RemoteIndependent, Falls: s.Falls, Source: s.Source, Since: s.Since,
+			RemoteIndependent: s.RemoteIndependent, Falls: s.Falls, Source: s.Source, Since: s.Since, Fell: s.Fell, FellAt: s.FellAt,
 		})
 	}
 	if err := replaceFile(e.state, state); err != nil {

@@ -15,9 +15,9 @@ import (
 func TestStateIsReadAsItWasWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "folder", "state")
 	e := New(Options{Log: quiet, State: path})
-	s := bfd.Status{Spec: spec(v6, 0, params(50*ms, 100*ms, 7)), Since: time.Unix(12, 0).UTC(), Source: 50000, Report: bfd.Report{
+	s := bfd.Status{Spec: spec(v6, 0, params(50*ms, 100*ms, 7)), Since: time.Unix(12, 0).UTC(), FellAt: time.Unix(11, 0).UTC(), Source: 50000, Report: bfd.Report{
 		State: bfd.Up, LocalDiscriminator: 1, RemoteDiscriminator: 2, RemoteMinTx: 3 * ms, RemoteMinRx: 4 * ms,
-		RemoteMultiplier: 5, RemoteIndependent: true, Falls: 6,
+		RemoteMultiplier: 5, RemoteIndependent: true, Falls: 6, Fell: bfd.Fall{Diagnostic: bfd.TimeExpired, Detection: 900 * ms},
 	}}
 	e.writeState()
 	if _, err := os.Stat(path); err == nil {
