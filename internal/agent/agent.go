@@ -82,7 +82,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	mender := newMender(a.cfg.Host().VRFs, a.fib, a.apply.Notice, a.links.problem, a.log.With("task", "routes"))
 	a.links.routes = mender.Notice
 
-	a.tellReady()
+	a.ledger.prepare.Do(a.ledger.restore) // for the first round that may use it
 	group, ctx := errgroup.WithContext(ctx)
 	a.paths = newPathWatch(ctx, a.cfg, a.speaker, a.links.pathChanged, a.log.With("task", "bfd"))
 	a.leaver = newLeaver(a.cfg, a.speaker, a.paths.end, a.log.With("task", "leave"))
@@ -97,6 +97,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.guests.Run(ctx) })
 	group.Go(func() error { return a.speak(ctx) })
 	group.Go(func() error { return mender.Run(ctx) })
+	group.Go(func() error { return a.manager().Run(ctx) })
 	group.Go(func() error { return a.watchdog(ctx) })
 	group.Go(func() error { return a.monitoring().Run(ctx) })
 	group.Go(func() error { return panicWhenTold(ctx) })

@@ -70,6 +70,7 @@ type applier struct {
 	wake    chan struct{} // capacity 1
 	pings   chan chan struct{}
 	applied chan struct{} // closed after the first round that announced
+	brought chan struct{} // closed after the first of Run that succeeded
 	scope   scope
 	taps    []vrf.Tap // desired in the last round that succeeded
 	swept   bool      // a round in sync has succeeded
@@ -100,7 +101,7 @@ type applyReport struct {
 func newApplier(hypervisor string, fixed vrf.Host, p Projection, k Kernel, g guestServer, log *slog.Logger) *applier {
 	return &applier{
 		hypervisor: hypervisor, fixed: fixed, projection: p, kernel: k, guests: g, log: log,
-		wake: make(chan struct{}, 1), pings: make(chan chan struct{}), applied: make(chan struct{}),
+		wake: make(chan struct{}, 1), pings: make(chan chan struct{}), applied: make(chan struct{}), brought: make(chan struct{}),
 		scope: scope{full: true, links: map[string]bool{}},
 	}
 }
@@ -122,7 +123,7 @@ func (a *applier) Wake() {
 // Run works until the context ends. Wakes don't put the comparison of everything
 // off, or a host where something always changes would never have one.
 func (a *applier) Run(ctx context.Context) error {
-	first := a.applied
+	first, brought := a.applied, a.brought
 	again := time.NewTimer(resyncInterval)
 	defer again.Stop()
 	pause := retryInterval
@@ -138,6 +139,10 @@ func (a *applier) Run(ctx context.Context) error {
 		case failed:
 			again.Reset(resyncInterval)
 			pause = retryInterval
+		}
+		if err == nil && brought != nil {
+			close(brought)
+			brought = nil
 		}
 		if known && first != nil {
 			close(first)

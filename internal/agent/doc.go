@@ -46,6 +46,13 @@
 // What vanishes from the log in great numbers and without events that end it is
 // served on and reported; see massGuard.
 //
+// # Being asked
+//
+// The socket, Prometheus and /healthz are answered with what the tasks know when
+// they are asked; there are no books of their own but for sums over taps, which
+// come and go (totals). The service manager is told that the agent is ready when
+// the kernel is what is known (see manager), and how it is, in a line.
+//
 // # Stopping
 //
 // The end of the agent leaves everything in place: the kernel forwards on and

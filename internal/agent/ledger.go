@@ -26,6 +26,7 @@ type logTask struct {
 	order   sync.Mutex // states are admitted in the order in which they were
 	outage  log.Outage
 	dialer  nats.CustomDialer // nil: TCP
+	prepare sync.Once         // restores
 
 	mu       sync.Mutex
 	url      string
@@ -100,7 +101,7 @@ func (t *logTask) InSync() bool {
 
 // Run works until the context ends.
 func (t *logTask) Run(ctx context.Context) error {
-	t.restore()
+	t.prepare.Do(t.restore)
 	waiting := time.AfterFunc(snapshotGrace, t.giveUpWaiting)
 	defer waiting.Stop()
 	if t.cfg.Log.Embedded != nil {
