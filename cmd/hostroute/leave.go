@@ -67,7 +67,7 @@ func (a *app) leave(ctx context.Context, socket string, query url.Values) error 
 	defer response.Body.Close()
 	last, err := a.follow(response.Body)
 	if err == nil {
-		err = a.ended(ctx, socket)
+		err = ended(ctx, socket)
 	} else {
 		err = unfinished(ctx, last, err)
 	}
@@ -152,7 +152,7 @@ func unfinished(ctx context.Context, last agent.Leaving, err error) error {
 }
 
 // ended waits until nobody answers on the socket any more.
-func (a *app) ended(ctx context.Context, socket string) error {
+func ended(ctx context.Context, socket string) error {
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for deadline := time.After(lastBreath); ; {

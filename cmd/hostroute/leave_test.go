@@ -1,14 +1,19 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/hostroute/hostroute/internal/agent"
 )
 
 // leaving answers on a unix socket as an agent that is told to leave: with the
@@ -47,4 +52,21 @@ func leaving(ts *testscript.TestScript, _ bool, args []string) {
 	})
 	go func() { _ = server.Serve(l) }()
 	ts.Defer(func() { _ = server.Close() })
+}
+
+// TestTheUnitKnowsWhoHasLeft: systemd restarts whatever ends, and not this.
+func TestTheUnitKnowsWhoHasLeft(t *testing.T) {
+	unit, err := os.ReadFile("../../deploy/hostroute-agent.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(unit), "\n")
+	for _, want := range []string{"Restart=always", fmt.Sprintf("RestartPreventExitStatus=%d", exitLeft), fmt.Sprintf("SuccessExitStatus=%d", exitLeft)} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("no %s in it", want)
+		}
+	}
+	if got := (&app{stderr: io.Discard}).ended(t.Context(), "hostroute agent", agent.ErrLeft); got != exitLeft {
+		t.Errorf("an agent that has left ends with %d", got)
+	}
 }

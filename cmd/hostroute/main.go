@@ -57,6 +57,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	return a.ended(ctx, cmd.CommandPath(), err)
+}
+
+// ended says what is wrong with a command that ended, and gives its exit code.
+func (a *app) ended(ctx context.Context, command string, err error) int {
 	if err == nil {
 		return exitFine
 	}
@@ -78,7 +83,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	case isFound:
 		return exitFound
 	case !a.started:
-		fmt.Fprintf(a.stderr, "see: %s --help\n", cmd.CommandPath())
+		fmt.Fprintf(a.stderr, "see: %s --help\n", command)
 	}
 	return exitNoRun
 }
