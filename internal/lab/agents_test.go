@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -51,7 +52,7 @@ func TestReferenceAddresses(t *testing.T) {
 	topology := Reference()
 	got := map[string]string{}
 	for _, u := range topology.Uplinks(topology.Hypervisors[0]) {
-		got[u.Interface] = u.V4.String() + " " + u.V6.String() + " " + u.Reflector.String()
+		got[u.Interface] = u.V4.String() + " " + u.V6.String() + " " + fmt.Sprint(u.Reflectors)
 	}
 	for _, network := range []string{"public", "private"} {
 		for _, family := range []int{4, 6} {
@@ -63,10 +64,10 @@ func TestReferenceAddresses(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"a-public":    "100.64.0.11/24 2001:db8:a::11/64 100.64.0.1",
-		"a-private":   "100.64.1.11/24 2001:db8:a:1::11/64 100.64.1.1",
-		"b-public":    "100.64.2.11/24 2001:db8:b::11/64 100.64.2.1",
-		"b-private":   "100.64.3.11/24 2001:db8:b:1::11/64 100.64.3.1",
+		"a-public":    "100.64.0.11/24 2001:db8:a::11/64 [100.64.0.1]",
+		"a-private":   "100.64.1.11/24 2001:db8:a:1::11/64 [100.64.1.1]",
+		"b-public":    "100.64.2.11/24 2001:db8:b::11/64 [100.64.2.1]",
+		"b-private":   "100.64.3.11/24 2001:db8:b:1::11/64 [100.64.3.1]",
 		"vm4 public":  "203.0.113.14 2001:db8:cb00:7104:0:ff:fe00:400 ",
 		"vm4 private": "203.0.113.144 2001:db8:cb00:7180::14 ",
 	}

@@ -87,23 +87,34 @@ func (l *Lab) plug(b *batch, bridge string, p port) {
 }
 
 func (l *Lab) makePlane(ctx context.Context, p Plane) error {
-	var fabric, reflector batch
-	reflector.add("link set lo up")
+	var fabric batch
 	for _, s := range p.Segments {
 		l.wire(&fabric, s.VRF, l.segmentPorts(p, s))
-		reflector.add("addr add %s dev %s", s.address4(reflectorHost), s.VRF)
-		reflector.add("addr add %s dev %s nodad", s.address6(reflectorHost), s.VRF)
-		reflector.add("link set %s up", s.VRF)
 	}
 	if err := fabric.run(ctx, l.Topology.Namespace(p.Node)); err != nil {
 		return err
 	}
-	return reflector.run(ctx, l.Topology.Namespace(p.RR))
+	for _, r := range p.Reflectors {
+		var b batch
+		b.add("link set lo up")
+		for _, s := range p.Segments {
+			b.add("addr add %s dev %s", s.address4(r.Host), s.VRF)
+			b.add("addr add %s dev %s nodad", s.address6(r.Host), s.VRF)
+			b.add("link set %s up", s.VRF)
+		}
+		if err := b.run(ctx, l.Topology.Namespace(r.Node)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// segmentPorts lists who is on a segment: its reflector, every hypervisor, and the edge where it is public.
+// segmentPorts lists who is on a segment: its reflectors, every hypervisor, and the edge where it is public.
 func (l *Lab) segmentPorts(p Plane, s Segment) []port {
-	ports := []port{{p.RR, s.VRF}}
+	var ports []port
+	for _, r := range p.Reflectors {
+		ports = append(ports, port{r.Node, s.VRF})
+	}
 	for _, h := range l.Topology.Hypervisors {
 		ports = append(ports, port{h.Name, p.Name + "-" + s.VRF})
 	}

@@ -116,7 +116,7 @@ func (l *Lab) Standing(ctx context.Context) (bool, error) {
 // namespaces lists what stands of the lab. The names are compared as a whole: others may begin alike.
 func (l *Lab) namespaces(ctx context.Context) ([]string, error) {
 	names, err := namespaces(ctx, l.Topology.Prefix)
-	ours := l.Topology.Nodes()
+	ours := l.Topology.everyNode()
 	return slices.DeleteFunc(names, func(name string) bool {
 		return !slices.Contains(ours, strings.TrimPrefix(name, l.Topology.Prefix))
 	}), err

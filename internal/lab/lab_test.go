@@ -117,7 +117,7 @@ func announceFromHV1(t *testing.T, l *Lab) {
 		b.add("addr add %s dev %s", u.V4, u.Interface)
 		b.add("addr add %s dev %s nodad", u.V6, u.Interface)
 		b.add("link set %s up", u.Interface)
-		config.Sessions = append(config.Sessions, edgeSession{Plane: u.Plane, Interface: u.Interface, Reflector: u.Reflector, Self4: u.V4.Addr(), Self6: u.V6.Addr()})
+		config.Sessions = append(config.Sessions, edgeSession{Name: "plane_" + u.Plane, Plane: u.Plane, Interface: u.Interface, Reflector: u.Reflectors[0], Self4: u.V4.Addr(), Self6: u.V6.Addr()})
 	}
 	if err := b.run(ctx, l.Topology.Namespace("hv1")); err != nil {
 		t.Fatal(err)
@@ -307,7 +307,7 @@ func checkPlaneFaults(t *testing.T, l *Lab) {
 	if err := l.SilencePlane(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
-	reflector := l.Topology.Planes[0].Segments[0].address4(reflectorHost).Addr()
+	reflector := l.Topology.Planes[0].Segments[0].address4(reflectorHosts[0]).Addr()
 	if err := l.Ping(ctx, "hv1", reflector); !errors.Is(err, ErrNoAnswer) {
 		t.Errorf("ping over a silent plane: %v, want ErrNoAnswer", err)
 	}

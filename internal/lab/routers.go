@@ -44,11 +44,11 @@ type reflectorSegment struct {
 	Range   netip.Prefix
 }
 
-// edgeSession is one of the edge's uplinks and the reflector behind it.
+// edgeSession is one of the edge's uplinks and a reflector behind it.
 type edgeSession struct {
-	Plane, Interface string
-	Reflector        netip.Addr
-	Self4, Self6     netip.Addr
+	Name, Plane, Interface string
+	Reflector              netip.Addr
+	Self4, Self6           netip.Addr
 }
 
 type edgeConfig struct {
@@ -60,32 +60,55 @@ type edgeConfig struct {
 
 // startRouters writes the configuration of the reflectors and of the edge, and starts them.
 func (l *Lab) startRouters(ctx context.Context) error {
-	edge := edgeConfig{AS: l.Topology.AS, ID: l.Topology.Internet4, BFD: PathBFD()}
 	for _, p := range l.Topology.Planes {
-		if err := l.startReflector(ctx, p); err != nil {
-			return err
+		for _, r := range p.Reflectors {
+			if err := l.StartReflector(ctx, p, r); err != nil {
+				return err
+			}
 		}
+	}
+	return l.startBIRD(ctx, NodeEdge, edgeTemplate, l.Topology.edgeConfig())
+}
+
+const (
+	edgeTemplate = "edge-bird.conf.tmpl"
+	birdTemplate = "reflector-bird.conf.tmpl"
+)
+
+// edgeConfig has a session with every reflector of every plane.
+func (t Topology) edgeConfig() edgeConfig {
+	edge := edgeConfig{AS: t.AS, ID: t.Internet4, BFD: PathBFD()}
+	for _, p := range t.Planes {
 		for _, s := range p.Segments {
-			if s.VRF == edgeVRF {
+			if s.VRF != edgeVRF {
+				continue
+			}
+			for _, r := range p.Reflectors {
 				edge.Sessions = append(edge.Sessions, edgeSession{
-					Plane: p.Name, Interface: p.Name + "-" + s.VRF, Reflector: s.address4(reflectorHost).Addr(),
-					Self4: s.address4(edgeHost).Addr(), Self6: s.address6(edgeHost).Addr(),
+					Name: strings.Replace(r.Node, "rr", "plane_", 1), Plane: p.Name, Interface: p.Name + "-" + s.VRF,
+					Reflector: s.address4(r.Host).Addr(), Self4: s.address4(edgeHost).Addr(), Self6: s.address6(edgeHost).Addr(),
 				})
 			}
 		}
 	}
-	return l.startBIRD(ctx, NodeEdge, "edge-bird.conf.tmpl", edge)
+	return edge
 }
 
-func (l *Lab) startReflector(ctx context.Context, p Plane) error {
-	c := reflectorConfig{AS: l.Topology.AS, ID: p.Segments[0].address4(reflectorHost).Addr(), BFD: PathBFD()}
+func (t Topology) reflectorConfig(p Plane, r Reflector) reflectorConfig {
+	c := reflectorConfig{AS: t.AS, ID: p.Segments[0].address4(r.Host).Addr(), BFD: PathBFD()}
 	for _, s := range p.Segments {
-		c.Segments = append(c.Segments, reflectorSegment{VRF: s.VRF, Address: s.address4(reflectorHost).Addr(), Range: s.V4})
+		c.Segments = append(c.Segments, reflectorSegment{VRF: s.VRF, Address: s.address4(r.Host).Addr(), Range: s.V4})
 	}
-	if p.Software == FRR {
-		return l.startFRR(ctx, p.RR, c)
+	return c
+}
+
+// StartReflector starts a route reflector of a plane, also again, with the configuration that it had.
+func (l *Lab) StartReflector(ctx context.Context, p Plane, r Reflector) error {
+	c := l.Topology.reflectorConfig(p, r)
+	if r.Software == FRR {
+		return l.startFRR(ctx, r.Node, c)
 	}
-	return l.startBIRD(ctx, p.RR, "reflector-bird.conf.tmpl", c)
+	return l.startBIRD(ctx, r.Node, birdTemplate, c)
 }
 
 func (l *Lab) startBIRD(ctx context.Context, node, tmpl string, data any) error {
@@ -166,16 +189,13 @@ func (l *Lab) startFRRDaemon(ctx context.Context, node string, p frrDaemon, c re
 	})
 }
 
-// StartReflector starts a plane's route reflector again, with the configuration that it had.
-func (l *Lab) StartReflector(ctx context.Context, p Plane) error { return l.startReflector(ctx, p) }
-
 // ReflectorDaemons are the names of a reflector's programs, for Daemon: the last one speaks BGP.
-func (l *Lab) ReflectorDaemons(p Plane) []string {
-	if p.Software != FRR {
+func (l *Lab) ReflectorDaemons(r Reflector) []string {
+	if r.Software != FRR {
 		return []string{"bird"}
 	}
 	var names []string
-	for _, d := range l.frrDaemons(p.RR) {
+	for _, d := range l.frrDaemons(r.Node) {
 		names = append(names, d.name)
 	}
 	return names

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/hostroute/hostroute/events"
 )
@@ -32,13 +33,20 @@ type VRF struct {
 	Table int
 }
 
-// Plane is one layer-2 fabric with a route reflector of its own. Planes share nothing.
+// Plane is one layer-2 fabric with route reflectors of its own. Planes share nothing.
 type Plane struct {
-	Name     string // "a"
-	Node     string // "planea"
-	RR       string // the node of the route reflector, "rra"
+	Name       string // "a"
+	Node       string // "planea"
+	Reflectors []Reflector
+	Segments   []Segment
+}
+
+// Reflector is a route reflector of a plane, for all of its VRFs. Those of a plane don't speak with each other: every
+// client has a session with each.
+type Reflector struct {
+	Node     string // "rra", "rra2"
 	Software string // what reflects: BIRD or FRR
-	Segments []Segment
+	Host     int    // its number in every segment of the plane
 }
 
 // The reflectors' software.
@@ -103,8 +111,8 @@ func Reference() Topology {
 				Routes: []netip.Prefix{netip.MustParsePrefix("203.0.113.128/25"), netip.MustParsePrefix("2001:db8:cb00:7180::/57")}},
 		},
 	}
-	for i, software := range []string{BIRD, FRR} {
-		t.Planes = append(t.Planes, referencePlane(i, software))
+	for i := range 2 {
+		t.Planes = append(t.Planes, referencePlane(i, 1))
 	}
 	for n := 1; n <= 3; n++ {
 		t.Hypervisors = append(t.Hypervisors, Hypervisor{
@@ -123,9 +131,17 @@ var resolvers = []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseA
 // guestGateway6 is the same link-local address on every tap.
 var guestGateway6 = netip.MustParseAddr("fe80::1")
 
-func referencePlane(i int, software string) Plane {
+// referencePlane alternates the reflectors' software over planes, and within one.
+func referencePlane(i, reflectors int) Plane {
 	letter := string(rune('a' + i))
-	p := Plane{Name: letter, Node: "plane" + letter, RR: "rr" + letter, Software: software}
+	p := Plane{Name: letter, Node: "plane" + letter}
+	for j := range reflectors {
+		r := Reflector{Node: "rr" + letter, Software: []string{BIRD, FRR}[(i+j)%2], Host: reflectorHosts[j]}
+		if j > 0 {
+			r.Node += strconv.Itoa(j + 1)
+		}
+		p.Reflectors = append(p.Reflectors, r)
+	}
 	for j, vrf := range []string{"public", "private"} {
 		p.Segments = append(p.Segments, Segment{
 			VRF: vrf,
@@ -158,7 +174,10 @@ func referenceGuest(n int, home string) Guest {
 func (t Topology) Nodes() []string {
 	nodes := []string{NodeMgmt, NodeControl, NodeEdge}
 	for _, p := range t.Planes {
-		nodes = append(nodes, p.Node, p.RR)
+		nodes = append(nodes, p.Node)
+		for _, r := range p.Reflectors {
+			nodes = append(nodes, r.Node)
+		}
 	}
 	for _, h := range t.Hypervisors {
 		nodes = append(nodes, h.Name)
@@ -210,10 +229,12 @@ func (t Topology) Network(name string) (Network, error) {
 
 // Host numbers in every segment; hypervisor N has hypervisorHost + N.
 const (
-	reflectorHost  = 1
 	edgeHost       = 2
 	hypervisorHost = 10
 )
+
+// reflectorHosts are those of a plane's reflectors.
+var reflectorHosts = [MaxReflectors]int{1, 3}
 
 // address4 and address6 are the host's address in the segment, with the segment's length.
 func (s Segment) address4(host int) netip.Prefix {
@@ -229,13 +250,23 @@ func (s Segment) address6(host int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(a), s.V6.Bits())
 }
 
+// reflectorsOn lists the addresses of a plane's reflectors in one of its segments.
+func (p Plane) reflectorsOn(s Segment) []netip.Addr {
+	var list []netip.Addr
+	for _, r := range p.Reflectors {
+		list = append(list, s.address4(r.Host).Addr())
+	}
+	return list
+}
+
 // Uplink is a hypervisor's port into a segment.
 type Uplink struct {
 	Interface string
 	Plane     string
 	VRF       string
 	V4, V6    netip.Prefix
-	Reflector netip.Addr
+	// Reflectors are whom to speak BGP with there.
+	Reflectors []netip.Addr
 }
 
 // Uplinks lists a hypervisor's ports with the addresses that its agent has to give them.
@@ -246,7 +277,7 @@ func (t Topology) Uplinks(h Hypervisor) []Uplink {
 			ups = append(ups, Uplink{
 				Interface: p.Name + "-" + s.VRF, Plane: p.Name, VRF: s.VRF,
 				V4: s.address4(hypervisorHost + h.Number), V6: s.address6(hypervisorHost + h.Number),
-				Reflector: s.address4(reflectorHost).Addr(),
+				Reflectors: p.reflectorsOn(s),
 			})
 		}
 	}

@@ -234,7 +234,7 @@ func (w *world) hostTargets(iface string, ports []uint16) []netip.AddrPort {
 	for _, h := range w.Topology.Hypervisors {
 		addresses = append(addresses, h.Management)
 		for _, u := range w.Topology.Uplinks(h) {
-			addresses = append(addresses, u.V4.Addr(), u.V6.Addr(), u.Reflector)
+			addresses = append(append(addresses, u.V4.Addr(), u.V6.Addr()), u.Reflectors...)
 		}
 	}
 	slices.SortFunc(addresses, netip.Addr.Compare)

@@ -43,8 +43,17 @@ func (w *world) killReflector(ctx context.Context, plane string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range w.ReflectorDaemons(p) {
-		d, err := w.Daemon(p.RR, name)
+	for _, r := range p.Reflectors {
+		if err := w.endReflector(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) endReflector(ctx context.Context, r lab.Reflector) error {
+	for _, name := range w.ReflectorDaemons(r) {
+		d, err := w.Daemon(r.Node, name)
 		if err != nil {
 			return err
 		}
@@ -60,7 +69,12 @@ func (w *world) startReflector(ctx context.Context, plane string) error {
 	if err != nil {
 		return err
 	}
-	return w.StartReflector(ctx, p)
+	for _, r := range p.Reflectors {
+		if err := w.StartReflector(ctx, p, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var bothRRKill = serving("both-rr-kill", "all route reflectors die; what was learned is kept until they are back",
