@@ -29,9 +29,9 @@ func (a *app) auditDiff() *cobra.Command {
 		"addresses, guests, networks and hypervisors, each with the last event that changed it.\n" +
 		"What changed in between and changed back is no difference; `hostroute events` lists\n" +
 		"every step.\n\n" +
-		"It reads the log once, from its beginning to the later moment: some ten seconds for a\n" +
-		"million events. Exit status: 0 with or without differences, 1 where events between the\n" +
-		"two can't be read or applied, 2 where the log could not be asked."
+		"It reads the log once, from its beginning to the later moment: minutes for a million\n" +
+		"events. Exit status: 0 with or without differences, 1 where events between the two\n" +
+		"can't be read or applied, 2 where the log could not be asked."
 	return c
 }
 
