@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hostroute/hostroute/internal/bfd"
 	"github.com/hostroute/hostroute/internal/bgp/session"
 )
 
@@ -263,17 +264,24 @@ func (v *surveyor) lostBecause(p *PlaneStatus, peers []Peer) string {
 	return fmt.Sprintf(": %s; check its cables, switches and %s; %s", v.why(peers), nouns("reflector", len(peers)), v.instead(p))
 }
 
-// why says in words why reflectors aren't reached, and in which direction.
+// why says in words why reflectors aren't reached, and in which direction. A
+// reflector that hears nothing of this host says so once, and may be silent then:
+// some end BFD with the BGP session.
 func (v *surveyor) why(peers []Peer) string {
 	all := func(ok func(Peer) bool) bool { return len(filter(peers, ok)) == len(peers) }
 	heard := func(p Peer) bool { return p.BFD.DetectionTime > 0 }
+	mute := func(p Peer) bool {
+		return p.BFD.LastFallDirection == bfd.Sending || heard(p) && p.BFD.RemoteDiagnostic == timeExpired
+	}
 	switch first := peers[0]; {
 	case v.watched(first) && first.BFD.Trouble != "":
 		return "this host can't send to " + addresses(peers) + ": " + first.BFD.Trouble
+	case all(func(p Peer) bool { return v.watched(p) && mute(p) && heard(p) }):
+		return "what is sent to " + addresses(peers) + " doesn't arrive there, though what they send does arrive here"
+	case all(func(p Peer) bool { return v.watched(p) && mute(p) }):
+		return "what was sent to " + addresses(peers) + " didn't arrive there any more, as they said before they fell silent"
 	case all(func(p Peer) bool { return v.watched(p) && !heard(p) }):
 		return "nothing arrives from " + addresses(peers)
-	case all(func(p Peer) bool { return v.watched(p) && heard(p) && p.BFD.RemoteDiagnostic == timeExpired }):
-		return "what is sent to " + addresses(peers) + " doesn't arrive there, though what they send does arrive here"
 	default:
 		return fmt.Sprintf("no session with %s: %s", addresses(peers), orUnknown(first.LastError))
 	}

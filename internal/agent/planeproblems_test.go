@@ -93,6 +93,12 @@ func TestWhatStatusSaysOfPlanes(t *testing.T) {
 		{"a plane delivers nothing that is sent", func(b *planeBed) { b.each(mute, onB...) }, "sound lost",
 			[]string{"plane b is lost: what is sent to 100.64.2.1 and 100.64.3.1 doesn't arrive there, though what they send does arrive here; " +
 				"check its cables, switches and reflectors; traffic flows over plane a"}},
+		{"a plane delivered nothing that was sent, and then nothing", func(b *planeBed) {
+			b.each(deaf, onB...)
+			b.each(func(p *Peer) { p.BFD.LastFallDirection = "sending" }, onB...)
+		}, "sound lost",
+			[]string{"plane b is lost: what was sent to 100.64.2.1 and 100.64.3.1 didn't arrive there any more, as they said before they fell silent; " +
+				"check its cables, switches and reflectors; traffic flows over plane a"}},
 		{"a plane is dead in one VRF", func(b *planeBed) { b.each(deaf, "100.64.3.1") }, "sound partial",
 			[]string{"plane b is lost in VRF private: nothing arrives from 100.64.3.1; check its cables, switches and reflector; traffic flows over plane a"}},
 		{"a plane is dead, and nobody watches it", func(b *planeBed) { b.each(func(p *Peer) { noBGP(p); p.BFD = nil }, onB...) }, "sound lost",

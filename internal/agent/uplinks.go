@@ -80,17 +80,20 @@ func (u *watchedUplink) silent() bool {
 	return len(u.paths) > 0
 }
 
-// bad tells whether none of the paths that work is sound: what one reflector of
-// several sees may be its own cable's fault.
+// bad tells whether none of the paths that are up is sound, or if none is up,
+// none that may work: what one reflector of several sees may be its own cable's
+// fault, and one without BFD vouches for nothing.
 func (u *watchedUplink) bad(now bfd.Instant) bool {
-	working := false
+	var up, may, soundUp, soundMay bool
 	for _, p := range u.paths {
-		if p.Sound(now) {
-			return false
-		}
-		working = working || !p.Lost()
+		sound := p.Sound(now)
+		up, soundUp = up || p.told.Up(), soundUp || p.told.Up() && sound
+		may, soundMay = may || !p.Lost(), soundMay || sound
 	}
-	return working
+	if up {
+		return !soundUp
+	}
+	return may && !soundMay
 }
 
 // verdict is what is to be told of an uplink.

@@ -144,7 +144,21 @@ func TestAReflectorOfSeveralIsNoPlane(t *testing.T) {
 	})
 }
 
-// TestTheLastUplinkOfAVRFIsUsedHoweverBad.
+// TestAReflectorWithoutBFDVouchesForNothing: it never was up.
+func TestAReflectorWithoutBFDVouchesForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPathBed(t)
+		b.says(1, "init")
+		b.loses(0, 0.5)
+		b.passes(time.Second)
+		b.want("the other is lossy", "uplink a0 lost true", "uplink a0 unsound true")
+		b.loses(0, 0)
+		b.passes(time.Second)
+		b.want("the other is sound", "uplink a0 lost false", "uplink a0 unsound false")
+	})
+}
+
+// TestTheLastUplinkOfAVRFIsUsedHoweverBad: none sound is no reason to use none.
 func TestTheLastUplinkOfAVRFIsUsedHoweverBad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPathBed(t)

@@ -80,6 +80,24 @@ type Fall struct {
 	Detection        time.Duration // the detection time
 }
 
+// The directions of a path, as seen from this side.
+const (
+	Receiving = "receiving"
+	Sending   = "sending"
+)
+
+// Direction is the one that failed for sure; empty where nobody knows. What is
+// deaf says so to nobody: whether the other direction works too is open.
+func (f Fall) Direction() string {
+	switch {
+	case f.Diagnostic == TimeExpired:
+		return Receiving
+	case f.RemoteDiagnostic == TimeExpired:
+		return Sending
+	}
+	return ""
+}
+
 // Words tells what took the session down, and is empty where nothing has.
 func (f Fall) Words() string {
 	switch {

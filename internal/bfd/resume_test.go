@@ -70,7 +70,7 @@ func TestResumedTooLateIsNoFailure(t *testing.T) {
 func TestAResumedSessionRemembersItsFall(t *testing.T) {
 	fell := Fall{Diagnostic: NeighborDown, RemoteDiagnostic: TimeExpired, RemoteState: Down, Detection: time.Second}
 	s := Resume(Report{LocalDiscriminator: 1, RemoteDiscriminator: 2, RemoteMultiplier: 3, Falls: 4, Fell: fell}, Default(), 5)
-	if r := s.Report(); r.Falls != 4 || r.Fell.Words() != "the peer doesn't hear this side any more" {
+	if r := s.Report(); r.Falls != 4 || r.Fell.Direction() != Sending || r.Fell.Words() != "the peer doesn't hear this side any more" {
 		t.Errorf("%d falls, the last: %q", r.Falls, r.Fell.Words())
 	}
 }

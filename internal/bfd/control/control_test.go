@@ -196,6 +196,27 @@ func TestWhatIsToldOfLoss(t *testing.T) {
 	}
 }
 
+func TestWhatIsToldOfAFall(t *testing.T) {
+	for _, c := range []struct {
+		fell bfd.Fall
+		want string
+	}{
+		{bfd.Fall{}, ""},
+		{bfd.Fall{Diagnostic: bfd.TimeExpired, Detection: time.Second}, `"last_fall":"nothing was heard of the peer for 1s","last_fall_time":"2026-11-22T12:00:00Z","last_fall_direction":"receiving"`},
+		{bfd.Fall{Diagnostic: bfd.NeighborDown, RemoteDiagnostic: bfd.TimeExpired, RemoteState: bfd.Down}, `"last_fall":"the peer doesn't hear this side any more","last_fall_time":"2026-11-22T12:00:00Z","last_fall_direction":"sending"`},
+		{bfd.Fall{Diagnostic: bfd.NeighborDown, RemoteDiagnostic: bfd.Administrative, RemoteState: bfd.AdminDown}, `"last_fall":"the peer has shut it","last_fall_time":"2026-11-22T12:00:00Z"`},
+	} {
+		at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+		b, err := json.Marshal(status(bfd.Status{Spec: spec("a", 2), FellAt: at, Report: bfd.Report{Fell: c.fell}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(b), c.want) || strings.Contains(string(b), "last_fall") != (c.want != "") {
+			t.Errorf("%+v: %s", c.fell, b)
+		}
+	}
+}
+
 func TestTheEndOfAClientChangesNothing(t *testing.T) {
 	path, m := socketPath(t), newMemory()
 	serve(t, path, &Server{Engine: m, Log: quiet})

@@ -117,6 +117,9 @@ type Status struct {
 
 	LastFall     string     `json:"last_fall,omitempty"` // why it fell last, in words
 	LastFallTime *time.Time `json:"last_fall_time,omitempty"`
+	// LastFallDirection is "receiving" or "sending": which direction of the path
+	// failed, seen from here.
+	LastFallDirection string `json:"last_fall_direction,omitempty"`
 
 	Serial   uint64 `json:"serial"`   // another one: the session was made anew
 	Revision uint64 `json:"revision"` // another one: more than counters changed
@@ -142,7 +145,7 @@ func status(s bfd.Status) Status {
 		st.LossUnknown = "the peer sends faster than was agreed"
 	}
 	if words := s.Fell.Words(); words != "" {
-		st.LastFall, st.LastFallTime = words, &s.FellAt
+		st.LastFall, st.LastFallTime, st.LastFallDirection = words, &s.FellAt, s.Fell.Direction()
 	}
 	return st
 }

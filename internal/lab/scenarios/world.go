@@ -153,9 +153,10 @@ func (r kernelRoute) prefix(family int) (netip.Prefix, error) {
 
 // kernelNextHop is a next hop, or a group of them, as ip(8) tells it.
 type kernelNextHop struct {
-	ID    uint32 `json:"id"`
-	Dev   string `json:"dev"`
-	Group []struct {
+	ID      uint32 `json:"id"`
+	Dev     string `json:"dev"`
+	Gateway string `json:"gateway"`
+	Group   []struct {
 		ID uint32 `json:"id"`
 	} `json:"group"`
 }
