@@ -27,6 +27,8 @@
 //     packets, over a minute that the session is up; what held up or stopped this
 //     end is not taken for loss, nor is a peer that sends too fast for a sound path
 //     (see [Loss]).
+//   - [Path] tells when a path that fell or loses packets may be used: with
+//     hysteresis, damped, and never held for longer than [LongestHold].
 //   - Nothing here allocates once a session exists.
 //
 // Demand mode and the echo function are not offered; a peer that asks for
