@@ -183,10 +183,9 @@ func (w *pathWatch) uplinks() iter.Seq[*watchedUplink] {
 	}
 }
 
-// look takes what nobody tells of.
+// look takes what nobody tells of. A path that falls doesn't wait for the
+// answers.
 func (w *pathWatch) look(ctx context.Context) {
-	w.acting.Lock()
-	defer w.acting.Unlock()
 	peers := w.sessions.Peers()
 	carriers := map[string]bool{}
 	for u := range w.uplinks() {
@@ -195,23 +194,14 @@ func (w *pathWatch) look(ctx context.Context) {
 		}
 	}
 	told := w.counters()
+	w.acting.Lock()
+	defer w.acting.Unlock()
 	w.mu.Lock()
 	for u := range w.uplinks() {
 		if up, ok := carriers[u.Interface]; ok {
 			u.carrier = up
 		}
-		var unwatched []session.PeerStatus
-		u.established = false
-		for _, p := range peers {
-			if p.Uplink != u.Interface {
-				continue
-			}
-			u.established = u.established || p.State == session.Established
-			if u.paths[bfdName(p.VRF, p.Plane, p.Address)] == nil {
-				unwatched = append(unwatched, p)
-			}
-		}
-		u.witness.look(u.silent(), unwatched, time.Now())
+		u.observe(peers, time.Now())
 		for _, s := range told.Sessions {
 			if p := u.paths[s.Name]; p != nil && told.Connected {
 				p.measure(s, w.now())

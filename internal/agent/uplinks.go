@@ -80,6 +80,22 @@ func (u *watchedUplink) silent() bool {
 	return len(u.paths) > 0
 }
 
+// observe takes how the sessions stand.
+func (u *watchedUplink) observe(peers []session.PeerStatus, now time.Time) {
+	var unwatched []session.PeerStatus
+	u.established = false
+	for _, p := range peers {
+		if p.Uplink != u.Interface {
+			continue
+		}
+		u.established = u.established || p.State == session.Established
+		if u.paths[bfdName(p.VRF, p.Plane, p.Address)] == nil {
+			unwatched = append(unwatched, p)
+		}
+	}
+	u.witness.look(u.silent(), unwatched, now)
+}
+
 // bad tells whether none of the paths that are up is sound, or if none is up,
 // none that may work: what one reflector of several sees may be its own cable's
 // fault, and one without BFD vouches for nothing.
