@@ -228,6 +228,22 @@ func TestGuestIDsAreUsedAgain(t *testing.T) {
 	}
 }
 
+// TestGuestThatIsCreatedWasDeleted damages the message that deleted a guest.
+func TestGuestThatIsCreatedWasDeleted(t *testing.T) {
+	w := story(t)
+	deleted := w.must("cloud", &events.VMDeleted{VM: "web-1"})
+	created := w.must("cloud", guest("web-1", "hv3", "web"))
+	for i, c := range w.log["hr.vm.web-1"] {
+		if c.Sequence == deleted {
+			w.log["hr.vm.web-1"][i] = Change{Origin: Origin{Sequence: deleted}, Damage: "a bit is wrong"}
+		}
+	}
+	h, _ := answer(w, func(b *Book) (GuestHistory, error) { return b.Guest("web-1", Always()) })
+	if len(h.Lives) != 2 || h.Lives[0].Until.Sequence != created || len(h.Lives[1].Homes) != 1 || h.Lives[1].Homes[0].Hypervisor != "hv3" || len(h.Damaged) != 1 {
+		t.Errorf("got %+v", h)
+	}
+}
+
 func TestSkew(t *testing.T) {
 	for offset, want := range map[time.Duration]time.Duration{
 		0: 0, time.Second: 0, -time.Second: 0, 1001 * time.Millisecond: 1001 * time.Millisecond, -time.Hour: -time.Hour,

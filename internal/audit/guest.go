@@ -168,20 +168,32 @@ func samePlace(a, b *projector.Place) bool {
 	return a.Hypervisor == b.Hypervisor && slices.Equal(a.Taps, b.Taps)
 }
 
-// hold notes which prefixes the guest has got and which it has lost.
+// hold notes which prefixes the guest has got and which it has lost. It may hold
+// hundreds, and its history may be long.
 func (l *Life) hold(at Origin, last, g *projector.Guest) {
+	had, has := held(last), held(g)
 	if last != nil {
 		for _, a := range last.Addresses {
-			if !slices.Contains(g.Addresses, a) {
+			if !has[a] {
 				l.drop(at, a)
 			}
 		}
 	}
 	for _, a := range g.Addresses {
-		if last == nil || !slices.Contains(last.Addresses, a) {
+		if !had[a] {
 			l.Addresses = append(l.Addresses, Holding{a.Prefix, g.Interfaces[a.Interface].VRF, a.Role, a.Interface, Span{From: at}})
 		}
 	}
+}
+
+func held(g *projector.Guest) map[projector.Address]bool {
+	set := map[projector.Address]bool{}
+	if g != nil {
+		for _, a := range g.Addresses {
+			set[a] = true
+		}
+	}
+	return set
 }
 
 func (l *Life) drop(at Origin, a projector.Address) {
