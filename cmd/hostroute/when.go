@@ -31,11 +31,25 @@ func (t *timeFlag) Set(s string) (err error) {
 // Type names the flag's value in help texts.
 func (t *timeFlag) Type() string { return "TIME" }
 
-// parseTime reads a moment as people write it: RFC 3339, a date with or
-// without a time and a zone, a time of today, "now", "today", "yesterday", or a
-// distance to now such as -10m or "2h ago". Without a zone it is local time.
+// parseTime reads a moment as people and programs write it: RFC 3339, a date
+// with or without a time and a zone, a time of today, "now", "today",
+// "yesterday", "yesterday 03:12", a distance to now such as -10m or "2h ago", the
+// formats of date(1) and of mail, or @ and seconds since 1970. A zone may also be
+// named, as Europe/Berlin. Without one it is local time.
 func parseTime(s string, now time.Time) (time.Time, error) {
 	text := strings.TrimSpace(s)
+	if i := strings.LastIndexByte(text, ' '); i > 0 && strings.ContainsRune(text[i:], '/') {
+		if zone, err := time.LoadLocation(text[i+1:]); err == nil {
+			return parseTime(text[:i], now.In(zone))
+		}
+	}
+	if day, clock, ok := strings.Cut(text, " "); ok && strings.EqualFold(day, "yesterday") && clockOnly.MatchString(clock) {
+		t, err := parseTime(clock, now)
+		return t.AddDate(0, 0, -1), err
+	}
+	if t, ok := parseProgram(text, now); ok {
+		return t, nil
+	}
 	midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
 	switch strings.ToLower(text) {
 	case "now":
@@ -50,7 +64,7 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 	}
 	for _, day := range []string{"2006-01-02T", "2006-01-02 ", ""} {
 		for _, clock := range []string{"15:04:05", "15:04"} {
-			for _, zone := range []string{"Z07:00", " Z07:00", " -0700", "-0700", " MST", ""} {
+			for _, zone := range []string{"Z07:00", " Z07:00", " -0700", "-0700", " -07", "-07", " MST", ""} {
 				t, err := time.ParseInLocation(day+clock+zone, text, now.Location())
 				switch {
 				case err != nil || !zoneKnown(t, zone, now):
@@ -66,6 +80,29 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 		return t, nil
 	}
 	return time.Time{}, fmt.Errorf("%q is no time; write it like 2026-11-22T03:12:00Z, \"2026-11-22 03:12\", 03:12, yesterday or -10m", s)
+}
+
+// clockOnly is how a time of the day begins.
+var clockOnly = regexp.MustCompile(`^\d\d:\d\d`)
+
+// parseProgram reads what programs write: date(1), mail and HTTP, logs.
+func parseProgram(text string, now time.Time) (time.Time, bool) {
+	if n, err := strconv.ParseInt(strings.TrimPrefix(text, "@"), 10, 64); err == nil && text[0] == '@' && n >= 0 {
+		return time.Unix(n, 0).In(now.Location()), true
+	}
+	for _, layout := range []string{
+		time.UnixDate, "Mon Jan _2 03:04:05 PM MST 2006", "Mon _2 Jan 15:04:05 MST 2006", time.RFC1123, time.RFC1123Z, time.ANSIC,
+	} {
+		t, err := time.ParseInLocation(layout, text, now.Location())
+		named := ""
+		if strings.Contains(layout, "MST") {
+			named = " MST"
+		}
+		if err == nil && zoneKnown(t, named, now) {
+			return t, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // zoneKnown refuses an abbreviation that is neither UTC nor of the local zone:
