@@ -8,17 +8,18 @@ import (
 	"strings"
 )
 
-// CutPlane takes every port of a plane down, so that all who are on it lose the carrier at once.
-func (l *Lab) CutPlane(ctx context.Context, plane string) error {
-	return l.setPorts(ctx, plane, "down")
+// CutPlane takes the ports of some of a plane's nodes down, of all that are on it if none is named, so that they lose the
+// carrier at once.
+func (l *Lab) CutPlane(ctx context.Context, plane string, nodes ...string) error {
+	return l.setPorts(ctx, plane, nodes, "down")
 }
 
 // RestorePlane undoes CutPlane.
-func (l *Lab) RestorePlane(ctx context.Context, plane string) error {
-	return l.setPorts(ctx, plane, "up")
+func (l *Lab) RestorePlane(ctx context.Context, plane string, nodes ...string) error {
+	return l.setPorts(ctx, plane, nodes, "up")
 }
 
-func (l *Lab) setPorts(ctx context.Context, plane, state string) error {
+func (l *Lab) setPorts(ctx context.Context, plane string, nodes []string, state string) error {
 	p, err := l.Topology.Plane(plane)
 	if err != nil {
 		return err
@@ -26,7 +27,9 @@ func (l *Lab) setPorts(ctx context.Context, plane, state string) error {
 	var b batch
 	for _, s := range p.Segments {
 		for _, port := range l.segmentPorts(p, s) {
-			b.add("link set %s %s", portName(port.node, s.VRF), state)
+			if len(nodes) == 0 || slices.Contains(nodes, port.node) {
+				b.add("link set %s %s", portName(port.node, s.VRF), state)
+			}
 		}
 	}
 	if err := b.run(ctx, l.Topology.Namespace(p.Node)); err != nil {

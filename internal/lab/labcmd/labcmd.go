@@ -160,17 +160,22 @@ func tell(cmd *cobra.Command, sc scenario.Scenario, o scenario.Options, keep boo
 
 func upCommand(dir *string) *cobra.Command {
 	var bare, shell bool
+	var planes, reflectors int
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Build the topology, start hostroute on its hosts, and leave it standing",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			topology, err := lab.Sized(planes, reflectors)
+			if err != nil {
+				return err
+			}
 			if lacking, err := needVM(); err != nil {
 				return err
 			} else if !bare && lacking {
-				return again(cmd, "--dir", *dir, "up", "--shell")
+				return again(cmd, "--dir", *dir, "up", fmt.Sprintf("--planes=%d", planes), fmt.Sprintf("--reflectors=%d", reflectors), "--shell")
 			}
-			if err := up(cmd, *dir, bare); err != nil || !shell {
+			if err := up(cmd, topology, *dir, bare); err != nil || !shell {
 				return err
 			}
 			sh := exec.CommandContext(cmd.Context(), "bash", "-i")
@@ -181,6 +186,8 @@ func upCommand(dir *string) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&bare, "bare", false, "start the reflectors and the edge only; guests stay switched off")
 	cmd.Flags().BoolVar(&shell, "shell", false, "end in a shell")
+	cmd.Flags().IntVar(&planes, "planes", lab.MinPlanes, fmt.Sprintf("planes, %d to %d", lab.MinPlanes, lab.MaxPlanes))
+	cmd.Flags().IntVar(&reflectors, "reflectors", 1, fmt.Sprintf("route reflectors in each plane, 1 to %d: BIRD and FRR by turns", lab.MaxReflectors))
 	return cmd
 }
 
@@ -201,9 +208,9 @@ their addresses from their hypervisor within seconds. Only DHCPv6 asks ever less
 takes a minute. Configuration, state and logs are in %[1]s.
 `
 
-func up(cmd *cobra.Command, dir string, bare bool) error {
+func up(cmd *cobra.Command, topology lab.Topology, dir string, bare bool) error {
 	ctx := cmd.Context()
-	l, err := lab.Up(ctx, lab.Reference(), dir)
+	l, err := lab.Up(ctx, topology, dir)
 	if err != nil {
 		return err
 	}

@@ -29,10 +29,15 @@ func serving(name, summary string, chapters ...chapter) scenario.Scenario {
 
 // servingBy is serving with something done to the lab before programs are started.
 func servingBy(prepare func(*world) error, name, summary string, chapters ...chapter) scenario.Scenario {
+	return servingOn(lab.Reference(), "Three hypervisors serve four guests over two planes", prepare, name, summary, chapters...)
+}
+
+// servingOn is servingBy on another topology than the reference, told by the title.
+func servingOn(t lab.Topology, title string, prepare func(*world) error, name, summary string, chapters ...chapter) scenario.Scenario {
 	return scenario.Scenario{Name: name, Summary: summary, NeedsVRF: true, Tell: func(ctx context.Context, s *scenario.Story) error {
 		var w *world
-		err := s.Step(ctx, "Three hypervisors serve four guests over two planes", func(ctx context.Context) (err error) {
-			if w, err = newWorld(ctx, s, lab.Reference()); err != nil {
+		err := s.Step(ctx, title, func(ctx context.Context) (err error) {
+			if w, err = newWorld(ctx, s, t); err != nil {
 				return err
 			}
 			s.OnFailure(func(out io.Writer) { w.Logs(out, 15) })
@@ -84,20 +89,28 @@ func (w *world) serve(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	w.recovered(ctx, "every agent is healthy, and every guest's prefixes are in every VRF over both planes")
+	w.recovered(ctx, "every agent is healthy, and every guest's prefixes are in every VRF over all planes")
 	return nil
 }
 
-// recovered wants everybody healthy and everything routed over both planes.
+// recovered wants everybody healthy and everything routed over all planes.
 func (w *world) recovered(ctx context.Context, what string) {
 	start := time.Now()
 	if _, ok := w.story.Eventually(ctx, what, 4*settle, func() error {
 		return w.everywhere(func(hv string) error {
-			return firstError(w.healthy(ctx, hv), w.routedEverywhere(ctx, hv, "ab"))
+			return firstError(w.healthy(ctx, hv), w.routedEverywhere(ctx, hv, w.planes()))
 		})
 	}); ok {
 		w.story.MeasureTime("until "+what, time.Since(start))
 	}
+}
+
+// planes are the letters of all.
+func (w *world) planes() (letters string) {
+	for _, p := range w.Topology.Planes {
+		letters += p.Name
+	}
+	return letters
 }
 
 // trafficInterval is how often a packet is sent on every flow.

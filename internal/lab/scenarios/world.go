@@ -19,6 +19,7 @@ func All() []scenario.Scenario {
 	return []scenario.Scenario{
 		firstLight, disguise,
 		planeCut, planeOneWay, planeLossy, rrKill, bothRRKill, hostPowerOff, agentKill, agentUpgrade, coldStart, logOutage, drift,
+		fourPlanes,
 	}
 }
 
@@ -35,10 +36,12 @@ type world struct {
 	newProgram, oldProgram string
 	// clients are the programs that configure the guests that have booted.
 	clients map[string][]*lab.Client
+	// faults are those of planes that were told of.
+	faults []faultRow
 }
 
-// newWorld builds a topology. Its nodes have to be those of the reference, by
-// which a lab is found again.
+// newWorld builds a topology. Its nodes have to be among those of the largest that
+// there is, by which a lab is found again.
 func newWorld(ctx context.Context, s *scenario.Story, t lab.Topology) (*world, error) {
 	l, err := lab.Up(ctx, t, s.Dir)
 	if err != nil {
