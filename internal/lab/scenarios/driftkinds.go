@@ -68,11 +68,14 @@ var (
 		{"an uplink's VRF, another", "ip link set b-public master private", "ip -brief link show master public"},
 		{"an uplink, taken down", "ip link set b-public down", "ip -brief link show dev b-public"},
 	}
-	settingDamages = []damage{
-		setting("ipv4.conf.tap1.proxy_arp", 0), setting("ipv4.conf.tap1.rp_filter", 0), setting("ipv6.conf.tap1.accept_ra", 2),
-		setting("ipv4.conf.a-public.arp_ignore", 0), setting("ipv4.conf.a-public.arp_announce", 0), setting("ipv4.conf.a-public.rp_filter", 1),
-		setting("ipv4.conf.a-public.proxy_arp", 1), setting("ipv6.conf.a-public.accept_ra", 1),
-		setting("ipv4.conf.all.rp_filter", 2), setting("ipv4.fib_multipath_hash_policy", 0), setting("ipv4.ip_forward", 0),
+	settingDamages = []damage{ // of which the kernel tells
+		setting("ipv4.conf.tap1.proxy_arp", 0), setting("ipv4.conf.tap1.rp_filter", 0), setting("ipv4.conf.a-public.rp_filter", 1),
+		setting("ipv4.conf.a-public.proxy_arp", 1), setting("ipv4.conf.all.rp_filter", 2), setting("ipv6.conf.tap1.forwarding", 0),
+		setting("ipv4.ip_forward", 0),
+	}
+	silentDamages = []damage{
+		setting("ipv6.conf.tap1.accept_ra", 2), setting("ipv6.conf.a-public.accept_ra", 1), setting("ipv4.conf.a-public.arp_ignore", 0),
+		setting("ipv4.conf.a-public.arp_announce", 0), setting("ipv4.fib_multipath_hash_policy", 0), setting("ipv4.neigh.tap1.proxy_delay", 80),
 	}
 )
 

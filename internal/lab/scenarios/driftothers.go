@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/hostroute/hostroute/internal/lab"
 )
 
 // foreign is what somebody else has on a hypervisor, and what shows it.
@@ -52,6 +54,21 @@ func (w *world) others(ctx context.Context) error {
 	return nil
 }
 
+// whole is loose while both planes are in use: which are may change at any time, and
+// what stands in the kernel with it.
+func (w *world) whole(ctx context.Context) (shown string, err error) {
+	both := func() error { return w.routedEverywhere(ctx, drifting, "ab") }
+	err = lab.Eventually(ctx, "both planes to be in use", 4*settle, func() error {
+		if err := both(); err != nil {
+			return err
+		}
+		var err error
+		shown, err = w.loose(ctx)
+		return firstError(err, both())
+	})
+	return shown, err
+}
+
 // loose is what a repair must restore: the kernel as ip(8) and nft(8) show it, but
 // for numbers that nobody chose.
 func (w *world) loose(ctx context.Context) (string, error) {
@@ -70,13 +87,16 @@ func (w *world) loose(ctx context.Context) (string, error) {
 	return withoutNumbers(all + filter), err
 }
 
-// asBefore compares the whole kernel.
-func (w *world) asBefore(ctx context.Context, before string) error {
-	after, err := w.loose(ctx)
-	if err != nil {
-		return err
-	}
-	return same(before, after)
+// asBefore wants the whole kernel to be as it was. How long each repair may take is
+// checked elsewhere; what is not repaired never is as it was.
+func (w *world) asBefore(ctx context.Context, before string) {
+	w.story.Eventually(ctx, "the whole kernel is as it was", 4*settle, func() error {
+		after, err := w.loose(ctx)
+		if err != nil {
+			return err
+		}
+		return same(before, after)
+	})
 }
 
 var (
@@ -88,8 +108,10 @@ var (
 	setElements = regexp.MustCompile(`(?s)elements = \{(.*?)\}`)
 	// briefAddresses are all on one line, in no order.
 	briefAddresses = regexp.MustCompile(`(?m)^(\S+ +(?:UP|DOWN|UNKNOWN)) +((?:[0-9a-f.:]+/\d+ ?)+)$`)
-	// learnedState is how sure the kernel is of what it isn't asked for.
-	restless = regexp.MustCompile(`(?m) (tentative|dadfailed)\b`)
+	// restless is what an address is for a moment only.
+	restless = regexp.MustCompile(`(?m) tentative\b`)
+	// blankLines are left where something was taken away.
+	blankLines = regexp.MustCompile(`(?m)^\s*\n`)
 )
 
 // withoutNumbers leaves of what ip(8) and nft(8) show that which somebody wants so, one
@@ -102,5 +124,5 @@ func withoutNumbers(shown string) string {
 		f := strings.Fields(line)
 		return f[0] + " " + f[1] + "\n" + f[0] + " " + strings.Join(f[2:], "\n"+f[0]+" ")
 	})
-	return restless.ReplaceAllString(shown, "")
+	return blankLines.ReplaceAllString(restless.ReplaceAllString(shown, ""), "")
 }
