@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
 
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/migrations"
@@ -62,6 +63,7 @@ type Follower struct {
 	hypervisor string
 	interval   time.Duration
 	timeout    time.Duration
+	asker      string // tells its requests from those of others
 	log        *slog.Logger
 	changes    chan struct{}
 	inSync     chan struct{}
@@ -106,6 +108,7 @@ func NewFollower(nc *nats.Conn, hypervisor string, o FollowerOptions) *Follower 
 	return &Follower{
 		nc: nc, hypervisor: hypervisor, interval: o.Interval, timeout: o.Timeout,
 		log:     orDiscard(o.Logger).With("hypervisor", hypervisor),
+		asker:   nuid.Next(),
 		changes: make(chan struct{}, 1), inSync: make(chan struct{}),
 		state: o.State.Clone(), cursor: o.Cursor, pending: map[string]staged{},
 		ended: map[string]bool{},

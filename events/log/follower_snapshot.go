@@ -37,12 +37,16 @@ func (f *Follower) ask(ctx context.Context, have Cursor) (snapshot, error) {
 		return snapshot{}, fmt.Errorf("asking for a snapshot: %w", err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection may be gone
-	if err := f.nc.PublishRequest(SubjectSnapshot+f.hypervisor, inbox, payload); err != nil {
+	if err := f.nc.PublishMsg(&nats.Msg{Subject: SubjectSnapshot + f.hypervisor, Reply: inbox, Data: payload,
+		Header: nats.Header{headerAsker: {f.asker}}}); err != nil {
 		return snapshot{}, fmt.Errorf("asking for a snapshot: %w", explain(f.nc, err))
 	}
 	var s snapshot
 	for index := 0; ; index++ {
 		c, err := f.chunk(ctx, sub, index)
+		for err == nil && c.Wait {
+			c, err = f.chunk(ctx, sub, index)
+		}
 		if err != nil {
 			return snapshot{}, fmt.Errorf("reading a snapshot: %w", err)
 		}
@@ -75,7 +79,7 @@ func (f *Follower) chunk(ctx context.Context, sub *nats.Subscription, index int)
 	if c.Error != nil {
 		return c, fmt.Errorf("the log service: %s", c.Error.Reason)
 	}
-	if c.Index != index {
+	if !c.Wait && c.Index != index {
 		return c, fmt.Errorf("part %d arrived where part %d was due", c.Index, index)
 	}
 	return c, nil

@@ -31,6 +31,8 @@ type Ledger struct {
 	get     getter
 	timeout time.Duration
 	retries chan struct{} // held by the one publisher that tries again
+
+	networks networks
 }
 
 // Open finds the streams of the log or makes them. A stream that is there and

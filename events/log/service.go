@@ -29,6 +29,7 @@ const (
 	// thousand hypervisors that start together don't hold up publishers.
 	maxPublishing   = 64
 	maxSnapshotting = 16
+	maxWaiting      = 16_384 // for a snapshot
 	// requestTime bounds the work on one request, also of those that a stop
 	// of the service waits for.
 	requestTime = 20 * time.Second
@@ -69,21 +70,36 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("starting the log service: %w", err)
 	}
-	publishing, snapshotting := newPool(maxPublishing), newPool(maxSnapshotting)
+	publishing, room := newPool(maxPublishing), newPool(maxWaiting)
+	turns := newTurns(maxSnapshotting)
+	bounded := func() (context.Context, context.CancelFunc) {
+		return context.WithTimeout(context.WithoutCancel(ctx), requestTime)
+	}
 	for _, e := range []struct {
 		name, subject string
 		pool          *pool
-		handle        func(context.Context, micro.Request)
+		handle        func(micro.Request)
 	}{
-		{"publish", SubjectPublish, publishing, s.publish},
-		{"snapshot", SubjectSnapshot + "*", snapshotting, s.snapshot},
+		{"publish", SubjectPublish, publishing, func(r micro.Request) {
+			ctx, cancel := bounded()
+			defer cancel()
+			s.publish(ctx, r)
+		}},
+		{"snapshot", SubjectSnapshot + "*", room, func(r micro.Request) {
+			switch turns.await(ctx, r.Headers().Get(headerAsker), func() { s.respond(r.Respond([]byte(waitReply))) }) {
+			case turnStopping:
+				s.respond(r.Error("503", stoppingReason, []byte(stoppingReply)))
+			case turnCome:
+				defer turns.leave()
+				ctx, cancel := bounded()
+				defer cancel()
+				s.snapshot(ctx, r)
+			case turnSuperseded:
+			}
+		}},
 	} {
 		handler := func(r micro.Request) {
-			if !e.pool.work(func() {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
-				defer cancel()
-				e.handle(ctx, r)
-			}) {
+			if !e.pool.work(func() { e.handle(r) }) {
 				s.respond(r.Error("503", stoppingReason, []byte(stoppingReply)))
 			}
 		}
@@ -106,7 +122,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	stopErr := service.Stop()
 	publishing.stop()
-	snapshotting.stop()
+	room.stop()
 	if err != nil {
 		return err
 	}
@@ -119,6 +135,7 @@ func (s *Service) Run(ctx context.Context) error {
 // What requests are answered that arrive during a stop; both kinds of asker
 // understand it.
 const (
+	waitReply      = `{"wait":true}` // to who waits for a snapshot: it is in the queue
 	stoppingReason = "the log service is stopping"
 	stoppingReply  = `{"error":{"code":"unavailable","reason":"` + stoppingReason + `; try again"}}`
 )

@@ -10,6 +10,7 @@ import (
 	"hash"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +24,7 @@ type snapshotChunk struct {
 	Messages []wireMessage  `json:"messages,omitempty"`
 	End      *snapshotEnd   `json:"end,omitempty"`
 	Error    *snapshotError `json:"error,omitempty"`
+	Wait     bool           `json:"wait,omitempty"` // nothing yet: it is waiting for its turn
 }
 
 // wireMessage is a stored message on its way to a hypervisor. The body is
@@ -175,7 +177,7 @@ func (l *Ledger) emitNetworks(ctx context.Context, end *snapshotEnd, since *uint
 	if ok {
 		end.NetTick = witness.link()
 	}
-	list, err := l.lastUnder(ctx, l.ledger, events.SubjectNet("*"), 0, witness)
+	list, err := l.networksAt(ctx, witness)
 	if err != nil {
 		return err
 	}
@@ -189,6 +191,28 @@ func (l *Ledger) emitNetworks(ctx context.Context, end *snapshotEnd, since *uint
 		}
 	}
 	return nil
+}
+
+// networks are the newest messages of all networks, as of a tick of theirs.
+type networks struct {
+	mu   sync.Mutex
+	tick Link
+	list []raw
+}
+
+// networksAt reads the networks. They are the same for every hypervisor, and
+// seldom others than they were, so they are kept until their tick is another.
+func (l *Ledger) networksAt(ctx context.Context, tick raw) ([]raw, error) {
+	l.networks.mu.Lock()
+	defer l.networks.mu.Unlock()
+	if tick.Sequence > 0 && l.networks.tick == tick.link() {
+		return l.networks.list, nil
+	}
+	list, err := l.lastUnder(ctx, l.ledger, events.SubjectNet("*"), 0, tick)
+	if err == nil && tick.Sequence > 0 {
+		l.networks.tick, l.networks.list = tick.link(), list
+	}
+	return list, err
 }
 
 // emitReadable hands on a message, unless it says that there is nothing any
