@@ -20,11 +20,15 @@ var testLabs atomic.Int32
 // testLab builds the reference topology under a prefix of its own and takes it down at the end.
 func testLab(t *testing.T) *Lab {
 	t.Helper()
+	return testLabOf(t, Reference())
+}
+
+func testLabOf(t *testing.T, topology Topology) *Lab {
+	t.Helper()
 	testenv.RequireRoot(t)
 	for _, tool := range []string{"ip", "bird", "birdc", frrPath + "zebra", frrPath + "bfdd", frrPath + "bgpd", "vtysh"} {
 		testenv.RequireTool(t, tool)
 	}
-	topology := Reference()
 	topology.Prefix = fmt.Sprintf("hrt%d-%d-", os.Getpid(), testLabs.Add(1))
 	dir, err := os.MkdirTemp("", "hrlab") // short: unix sockets live in it
 	if err != nil {
@@ -76,7 +80,7 @@ func checkDown(t *testing.T, l *Lab) {
 }
 
 func dumpLogs(t *testing.T, l *Lab) {
-	for _, d := range [][2]string{{"rra", "bird"}, {"rrb", "frr"}, {"edge", "bird"}} {
+	for _, d := range [][2]string{{"rra", "bird"}, {"rrb", "frr"}, {"rra2", "frr"}, {"edge", "bird"}} {
 		if d, err := l.Daemon(d[0], d[1]); err == nil {
 			t.Logf("log of %s in %s:\n%s", d.Name, d.Node, d.Tail(30))
 		}
@@ -117,7 +121,10 @@ func announceFromHV1(t *testing.T, l *Lab) {
 		b.add("addr add %s dev %s", u.V4, u.Interface)
 		b.add("addr add %s dev %s nodad", u.V6, u.Interface)
 		b.add("link set %s up", u.Interface)
-		config.Sessions = append(config.Sessions, edgeSession{Name: "plane_" + u.Plane, Plane: u.Plane, Interface: u.Interface, Reflector: u.Reflectors[0], Self4: u.V4.Addr(), Self6: u.V6.Addr()})
+		for i, r := range u.Reflectors {
+			name := fmt.Sprintf("plane_%s_%d", u.Plane, i)
+			config.Sessions = append(config.Sessions, edgeSession{Name: name, Plane: u.Plane, Interface: u.Interface, Reflector: r, Self4: u.V4.Addr(), Self6: u.V6.Addr()})
+		}
 	}
 	if err := b.run(ctx, l.Topology.Namespace("hv1")); err != nil {
 		t.Fatal(err)
