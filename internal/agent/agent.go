@@ -83,6 +83,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.links.routes = mender.Notice
 
 	a.ledger.prepare.Do(a.ledger.restore) // for the first round that may use it
+	a.apply.left.unproven = a.ledger.unproven()
 	group, ctx := errgroup.WithContext(ctx)
 	a.paths = newPathWatch(ctx, a.cfg, a.speaker, a.links.pathChanged, a.log.With("task", "bfd"))
 	a.leaver = newLeaver(a.cfg, a.speaker, a.paths.end, a.log.With("task", "leave"))

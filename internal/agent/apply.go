@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -74,6 +75,7 @@ type applier struct {
 	scope   scope
 	taps    []vrf.Tap // desired in the last round that succeeded
 	swept   bool      // a round in sync has succeeded
+	left    orphanage
 
 	complaint string // the error that was logged last: it is said once
 
@@ -96,6 +98,7 @@ type applyReport struct {
 	problems   []string // conflicts, and what the log wants and can't be
 	host       projector.Host
 	present    map[string]bool // taps that exist
+	orphans    orphans
 }
 
 func newApplier(hypervisor string, fixed vrf.Host, p Projection, k Kernel, g guestServer, log *slog.Logger) *applier {
@@ -195,10 +198,17 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	var problems []string
 	desired.Taps, problems = a.servable(host)
 
+	var kept orphans
+	var unread error
+	if inSync && a.left.open() {
+		kept, unread = a.orphans(ctx, desired)
+		inSync = !a.left.open() && unread == nil
+	}
 	if before, said := a.current(); known && said { // withdraw before the route goes
-		a.announce(intersect(before, host.Announcements))
+		a.announce(intersect(before, slices.Concat(host.Announcements, kept.list)))
 	}
 	planned, err := a.apply(ctx, desired, inSync)
+	err = errors.Join(err, unread)
 	present := a.noteRound(host, desired.Taps, problems, err)
 	a.guests.Set(host, present)
 	var refused func(target) bool
@@ -207,8 +217,8 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	}
 	// Where the kernel could not be read what was announced stays: that is no
 	// knowledge that it is gone.
-	if known = known && planned; known {
-		a.announce(reachable(host.Announcements, desired.Taps, present, refused))
+	if known = known && planned && unread == nil; known {
+		a.announce(append(reachable(host.Announcements, desired.Taps, present, refused), kept.list...))
 	}
 	return known, err
 }

@@ -44,7 +44,8 @@
 // anti-spoof filter before it is in its VRF; see package vrf.
 //
 // What vanishes from the log in great numbers and without events that end it is
-// served on and reported; see massGuard.
+// served on and reported; see massGuard. Without a snapshot the kernel tells
+// what was served; see orphanage.
 //
 // # Being asked
 //

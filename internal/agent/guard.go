@@ -35,6 +35,14 @@ type hold struct {
 	example            string // one of the guests
 }
 
+// adopt takes over what a former run served while it held something back, of
+// which this one holds back the rest.
+func (g *massGuard) adopt(served *projector.State) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.accepted, g.held = served, hold{routes: 1}
+}
+
 // admit gives the state to serve: the log's, or that with what it lost. What
 // made too much to lose at once stays too much while it gets less, or while
 // others get more: it is held until the log accounts for the last of it.

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,6 +31,7 @@ type logTask struct {
 	outage  log.Outage
 	dialer  nats.CustomDialer // nil: TCP
 	prepare sync.Once         // restores
+	doubted atomic.Bool       // see orphanage; while it is, no snapshot is written
 
 	mu       sync.Mutex
 	url      string
@@ -136,7 +141,25 @@ func (t *logTask) restore() {
 	if s != nil {
 		t.guard.admit(s)
 	}
+	switch served, _, err := restoreAs(heldName, t.cfg.State, t.cfg.Hypervisor); {
+	case err != nil:
+		t.log.Error("what a former run held back is lost", "err", err)
+	case served != nil:
+		t.guard.adopt(served)
+	}
 	t.signal()
+}
+
+// unproven is set if nothing tells what the log had before; nil: something does,
+// or it is to be believed whatever it says.
+func (t *logTask) unproven() *atomic.Bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.restored != nil || t.guard.allow {
+		return nil
+	}
+	t.doubted.Store(true)
+	return &t.doubted
 }
 
 // giveUpWaiting has what was restored announced, if the log wasn't reached.
@@ -221,7 +244,7 @@ func (t *logTask) pass(ctx context.Context, f *log.Follower) error {
 	for {
 		select {
 		case <-ctx.Done():
-			if dirty && inSync == nil { // else the former snapshot knows more
+			if dirty && inSync == nil && !t.doubted.Load() { // else the former snapshot knows more
 				t.save(f)
 			}
 			return nil
@@ -236,7 +259,7 @@ func (t *logTask) pass(ctx context.Context, f *log.Follower) error {
 			dirty = true
 			t.signal()
 		case <-due.C:
-			if dirty && inSync == nil {
+			if dirty && inSync == nil && !t.doubted.Load() {
 				t.save(f)
 				dirty = false
 			}
@@ -245,15 +268,10 @@ func (t *logTask) pass(ctx context.Context, f *log.Follower) error {
 	}
 }
 
-// save writes the snapshot for the next start. While something is held back
-// the former one stays, or a restart would forget what it was.
+// save writes the snapshot for the next start.
 func (t *logTask) save(f *log.Follower) {
-	s, served, c := t.admit(f)
-	if served != s {
-		return
-	}
 	failure := ""
-	if err := save(t.cfg.State, t.cfg.Hypervisor, s, c); err != nil {
+	if err := t.write(t.admit(f)); err != nil {
 		failure = err.Error()
 	}
 	t.mu.Lock()
@@ -263,6 +281,24 @@ func (t *logTask) save(f *log.Follower) {
 	if failure != "" && failure != before {
 		t.log.Error("no local snapshot for the next start", "err", failure)
 	}
+}
+
+// write writes down what the log has, and what is served if that is more: first
+// what is more, and off with it last, so that no crash makes a start forget it.
+func (t *logTask) write(known, served *projector.State, c log.Cursor) error {
+	if served != known {
+		if err := saveAs(heldName, t.cfg.State, t.cfg.Hypervisor, served, log.Cursor{}); err != nil {
+			return err
+		}
+		return save(t.cfg.State, t.cfg.Hypervisor, known, c)
+	}
+	if err := save(t.cfg.State, t.cfg.Hypervisor, known, c); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(t.cfg.State, heldName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing what was held back: %w", err)
+	}
+	return nil
 }
 
 func (t *logTask) signal() {

@@ -22,11 +22,14 @@ import (
 )
 
 // runLog runs the log task of a hypervisor that serves the log itself.
-func runLog(t *testing.T, state, store string) (task *logTask, stop func()) {
+func runLog(t *testing.T, state, store string, options ...func(*logTask)) (task *logTask, stop func()) {
 	cfg := &config.Config{Hypervisor: "hv1", State: state, Log: config.Log{Embedded: &config.Embedded{
 		Store: store, Listen: netip.MustParseAddrPort("127.0.0.1:0"), Sync: time.Second,
 	}}}
 	task = newLogTask(cfg, slog.New(slog.DiscardHandler))
+	for _, o := range options {
+		o(task)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- task.Run(ctx) }()

@@ -20,6 +20,7 @@ import (
 // the log is reached.
 const (
 	snapshotName    = "projection.snapshot"
+	heldName        = "projection.held" // what is served while something is held back
 	snapshotFormat  = "hostroute projection"
 	snapshotVersion = 1
 )
@@ -127,7 +128,11 @@ func decodeSnapshot(hypervisor string, b []byte) (*projector.State, log.Cursor, 
 // restore reads the snapshot of a former run. There may be none; one that
 // can't be used is set aside under another name and is an error.
 func restore(dir, hypervisor string) (*projector.State, log.Cursor, error) {
-	path := filepath.Join(dir, snapshotName)
+	return restoreAs(snapshotName, dir, hypervisor)
+}
+
+func restoreAs(name, dir, hypervisor string) (*projector.State, log.Cursor, error) {
+	path := filepath.Join(dir, name)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, log.Cursor{}, nil
@@ -145,6 +150,10 @@ func restore(dir, hypervisor string) (*projector.State, log.Cursor, error) {
 
 // save replaces the snapshot in one step: a crash leaves the old or the new.
 func save(dir, hypervisor string, s *projector.State, c log.Cursor) error {
+	return saveAs(snapshotName, dir, hypervisor, s, c)
+}
+
+func saveAs(name, dir, hypervisor string, s *projector.State, c log.Cursor) error {
 	b, err := encodeSnapshot(hypervisor, s, c)
 	if err != nil {
 		return fmt.Errorf("writing the snapshot: %w", err)
@@ -152,7 +161,7 @@ func save(dir, hypervisor string, s *projector.State, c log.Cursor) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the folder of the snapshot: %w", err)
 	}
-	path := filepath.Join(dir, snapshotName)
+	path := filepath.Join(dir, name)
 	if err := writeSynced(path+".new", b); err != nil {
 		return fmt.Errorf("writing the snapshot: %w", err)
 	}

@@ -51,6 +51,9 @@ func (a *Agent) look() (Status, []problem) {
 		Log: a.ledger.status(), Kernel: a.kernelStatus(applied), BGP: a.bgpStatus(), BFD: a.bfdStatus(),
 		Guests: countGuests(a.ledger.State(), a.cfg.Hypervisor), Services: failures(a.guests.status()),
 	}
+	if n := len(applied.orphans.list); n > 0 {
+		s.Log.HeldBack, s.Log.HeldBackRoutes = applied.orphans.holding(), n
+	}
 	peers := a.peers()
 	s.Planes = a.planes(peers)
 	found := findings(s, peers)
