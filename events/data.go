@@ -71,28 +71,32 @@ type DHCPOption struct {
 
 // NetworkDefined makes a network or changes its settings. Subnets of a network
 // that exists may be added, not dropped or altered, and its VRF is for good.
+//
+// This is version 2. In version 1 the style of IPv6 was a text under "ipv6", and
+// the rest of [IPv6] an object under "ra".
 type NetworkDefined struct {
-	Network  string    `json:"network"`
-	VRF      string    `json:"vrf"`
-	Subnets  []Subnet  `json:"subnets"`
-	Gateways []Addr    `json:"gateways,omitempty"`
-	DNS      []Addr    `json:"dns,omitempty"`
-	NTP      []Addr    `json:"ntp,omitempty"`
-	Domain   string    `json:"domain,omitempty"`
-	Search   []string  `json:"search,omitempty"`
-	MTU      int       `json:"mtu,omitempty"` // bytes; 0: say nothing to guests
-	DHCP     DHCP      `json:"dhcp,omitzero"`
-	IPv6     IPv6Style `json:"ipv6,omitempty"` // slaac by default
-	RA       RA        `json:"ra,omitzero"`
+	Network  string   `json:"network"`
+	VRF      string   `json:"vrf"`
+	Subnets  []Subnet `json:"subnets"`
+	Gateways []Addr   `json:"gateways,omitempty"`
+	DNS      []Addr   `json:"dns,omitempty"`
+	NTP      []Addr   `json:"ntp,omitempty"`
+	Domain   string   `json:"domain,omitempty"`
+	Search   []string `json:"search,omitempty"`
+	MTU      int      `json:"mtu,omitempty"` // bytes; 0: say nothing to guests
+	DHCP     DHCP     `json:"dhcp,omitzero"`
+	IPv6     IPv6     `json:"ipv6,omitzero"`
 	// Routes are what guests reach through the gateway. None: everything, by a
 	// default route in both families. For a further network of guests that have
 	// their default route elsewhere.
 	Routes []Prefix `json:"routes,omitempty"`
 }
 
-// RA is what router advertisements say beyond what follows from the style of a
-// network; what isn't given follows from it.
-type RA struct {
+// IPv6 is how a network's guests come to their IPv6 addresses, and what router
+// advertisements say beyond what follows from that style; what isn't given
+// follows from it.
+type IPv6 struct {
+	Style      IPv6Style    `json:"style,omitempty"`      // slaac by default
 	Preference RAPreference `json:"preference,omitempty"` // medium by default
 	Lifetime   int          `json:"lifetime,omitempty"`   // seconds as default router, 1 to 65535; 1800 by default, or three intervals
 	Interval   int          `json:"interval,omitempty"`   // seconds, longest between two unsolicited ones, 4 to 1800; 600 by default
@@ -115,7 +119,7 @@ type RA struct {
 const DefaultInterval = 600
 
 // LongestInterval is Interval with the default resolved, in seconds.
-func (r RA) LongestInterval() int {
+func (r IPv6) LongestInterval() int {
 	if r.Interval == 0 {
 		return DefaultInterval
 	}

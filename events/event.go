@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hostroute/hostroute/migrations"
 )
 
 // Event is one thing that happened. ID, Type, Source and Time are the
@@ -31,11 +34,14 @@ func (e Event) Type() Type {
 
 // envelope is the JSON of an event as a publisher sends it.
 type envelope struct {
-	ID     string          `json:"id,omitempty"`
-	Type   Type            `json:"type"`
-	Source string          `json:"source,omitempty"`
-	Time   *time.Time      `json:"time,omitempty"`
-	Data   json.RawMessage `json:"data"`
+	ID   string `json:"id,omitempty"`
+	Type Type   `json:"type"`
+	// Version is that of the data. Left out it is 1, whatever the newest one is:
+	// what a publisher once wrote means the same for ever.
+	Version int             `json:"version,omitempty"`
+	Source  string          `json:"source,omitempty"`
+	Time    *time.Time      `json:"time,omitempty"`
+	Data    json.RawMessage `json:"data"`
 }
 
 // MarshalJSON gives the form that Parse reads.
@@ -45,6 +51,9 @@ func (e Event) MarshalJSON() ([]byte, error) {
 		return nil, fmt.Errorf("encoding the data of a %s: %w", e.Type(), err)
 	}
 	env := envelope{ID: e.ID, Type: e.Type(), Source: e.Source, Data: data}
+	if v := e.Type().Version(); v > 1 {
+		env.Version = v
+	}
 	if !e.Time.IsZero() {
 		utc := e.Time.UTC() // a zone may have seconds, which RFC 3339 has not
 		env.Time = &utc
@@ -62,7 +71,10 @@ func Parse(b []byte) (Event, error) {
 	if env.Type == "" {
 		return Event{}, invalid("type", "", "missing; one of %s", typeList())
 	}
-	data, err := DecodeData(env.Type, env.Data)
+	if env.Version == 0 {
+		env.Version = 1
+	}
+	data, err := DecodeData(env.Type, env.Version, env.Data)
 	if err != nil {
 		return Event{}, err
 	}
@@ -77,15 +89,19 @@ func Parse(b []byte) (Event, error) {
 	return e, e.Validate()
 }
 
-// DecodeData reads the data of an event of type t, without judging it. What
-// is wrong comes as an [*Error].
-func DecodeData(t Type, b []byte) (Data, error) {
+// DecodeData reads the data of an event of type t, of any version up to the
+// newest, without judging it. What is wrong comes as an [*Error].
+func DecodeData(t Type, version int, b []byte) (Data, error) {
 	data := empty(t)
 	if data == nil {
 		return nil, invalid("type", string(t), "unknown event type; one of %s", typeList())
 	}
 	if len(b) == 0 || string(b) == "null" {
 		return nil, &Error{Code: CodeInvalid, Type: t, Field: "data", Reason: "missing"}
+	}
+	b, err := upcast(t, version, b)
+	if err != nil {
+		return nil, err
 	}
 	if err := decodeStrict(b, data); err != nil {
 		var e *Error
@@ -95,6 +111,23 @@ func DecodeData(t Type, b []byte) (Data, error) {
 		return nil, err
 	}
 	return data, nil
+}
+
+// upcast gives data as the newest version has it.
+func upcast(t Type, version int, b []byte) ([]byte, error) {
+	switch newest := t.Version(); {
+	case version == newest:
+		return b, nil
+	case version < 1 || version > newest:
+		return nil, &Error{Code: CodeInvalid, Type: t, Field: "version", Value: strconv.Itoa(version),
+			Reason: fmt.Sprintf("%s has versions 1 to %d here; a newer one needs a newer release", t, newest)}
+	}
+	up, err := migrations.Upcast(string(t), version, b)
+	var wrong *migrations.UpcastError
+	if errors.As(err, &wrong) {
+		return nil, &Error{Code: CodeInvalid, Type: t, Field: strings.TrimSuffix("data."+wrong.Field, "."), Reason: wrong.Reason}
+	}
+	return up, err
 }
 
 // Validate reports what is wrong with the event by itself, as an [*Error].

@@ -14,7 +14,7 @@ import (
 
 // samples is one valid event of every type, as a publisher writes it.
 var samples = []string{
-	`{"id":"1","type":"NetworkDefined","source":"t","data":{"network":"web","vrf":"public","subnets":[{"prefix":"203.0.113.0/25"},{"prefix":"2001:db8::/57","allocation":64}],"gateways":["203.0.113.1","fe80::1"],"dns":["192.0.2.53"],"ntp":["192.0.2.123"],"domain":"example.net","search":["example.org"],"mtu":1500,"dhcp":{"style":"host","lease":3600,"options":[{"code":66,"hex":"c0ffee"}]},"ipv6":"slaac","ra":{"preference":"high","lifetime":600,"interval":200,"on_link":false,"autonomous":true,"managed":true,"other":false},"routes":["0.0.0.0/0","198.51.100.0/24","::/0"]}}`,
+	`{"id":"1","type":"NetworkDefined","version":2,"source":"t","data":{"network":"web","vrf":"public","subnets":[{"prefix":"203.0.113.0/25"},{"prefix":"2001:db8::/57","allocation":64}],"gateways":["203.0.113.1","fe80::1"],"dns":["192.0.2.53"],"ntp":["192.0.2.123"],"domain":"example.net","search":["example.org"],"mtu":1500,"dhcp":{"style":"host","lease":3600,"options":[{"code":66,"hex":"c0ffee"}]},"ipv6":{"style":"slaac","preference":"high","lifetime":600,"interval":200,"on_link":false,"autonomous":true,"managed":true,"other":false},"routes":["0.0.0.0/0","198.51.100.0/24","::/0"]}}`,
 	`{"type":"NetworkRemoved","data":{"network":"web"}}`,
 	`{"type":"HypervisorRegistered","data":{"hypervisor":"hv1"}}`,
 	`{"type":"HypervisorDrained","data":{"hypervisor":"hv1","reason":"new kernel"}}`,

@@ -25,8 +25,7 @@ func (d *NetworkDefined) check() *Error {
 		d.checkSearch(),
 		checkRange("mtu", d.MTU, 576, 65535),
 		d.DHCP.check(),
-		checkOneOf("ipv6", d.IPv6, IPv6SLAAC, IPv6Shared, IPv6DHCP),
-		d.RA.check(),
+		d.IPv6.check(),
 		d.checkRoutes(),
 	); err != nil {
 		return err
@@ -97,26 +96,27 @@ func (d *NetworkDefined) checkStyle() *Error {
 	}
 	switch {
 	case subnets == 0: // they may be added later
-	case d.IPv6 == IPv6SLAAC && hosts == subnets:
-		return invalid("ipv6", string(d.IPv6), "gives every guest a /64, and all IPv6 subnets are for single addresses; add one with allocation 64, or choose shared or dhcp")
-	case d.IPv6 == IPv6Shared && hosts == 0:
-		return invalid("ipv6", string(d.IPv6), "gives every guest an address of a subnet that all share, and no IPv6 subnet is for single addresses; add one without allocation, or choose slaac or dhcp")
-	case d.RA.Autonomous != nil && *d.RA.Autonomous && whole == 0:
-		return invalid("ra.autonomous", "true", "guests form addresses in a /64 of their own only, and no IPv6 subnet has allocation 64")
+	case d.IPv6.Style == IPv6SLAAC && hosts == subnets:
+		return invalid("ipv6.style", string(d.IPv6.Style), "gives every guest a /64, and all IPv6 subnets are for single addresses; add one with allocation 64, or choose shared or dhcp")
+	case d.IPv6.Style == IPv6Shared && hosts == 0:
+		return invalid("ipv6.style", string(d.IPv6.Style), "gives every guest an address of a subnet that all share, and no IPv6 subnet is for single addresses; add one without allocation, or choose slaac or dhcp")
+	case d.IPv6.Autonomous != nil && *d.IPv6.Autonomous && whole == 0:
+		return invalid("ipv6.autonomous", "true", "guests form addresses in a /64 of their own only, and no IPv6 subnet has allocation 64")
 	}
 	return nil
 }
 
-func (r RA) check() *Error {
+func (r IPv6) check() *Error {
 	if err := first(
-		checkOneOf("ra.preference", r.Preference, RALow, RAMedium, RAHigh),
-		checkRange("ra.lifetime", r.Lifetime, 1, 65535),
-		checkRange("ra.interval", r.Interval, 4, 1800),
+		checkOneOf("ipv6.style", r.Style, IPv6SLAAC, IPv6Shared, IPv6DHCP),
+		checkOneOf("ipv6.preference", r.Preference, RALow, RAMedium, RAHigh),
+		checkRange("ipv6.lifetime", r.Lifetime, 1, 65535),
+		checkRange("ipv6.interval", r.Interval, 4, 1800),
 	); err != nil {
 		return err
 	}
 	if longest := r.LongestInterval(); r.Lifetime != 0 && r.Lifetime < longest {
-		return invalid("ra.lifetime", strconv.Itoa(r.Lifetime),
+		return invalid("ipv6.lifetime", strconv.Itoa(r.Lifetime),
 			"shorter than the interval between two advertisements, %d; guests would lose the router in between", longest)
 	}
 	return nil

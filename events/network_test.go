@@ -8,12 +8,12 @@ import (
 
 // networkWith is a definition with these further fields.
 func networkWith(fields string) string {
-	return `{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24"},{"prefix":"2001:db8::/64"}],` + fields + `}}`
+	return `{"type":"NetworkDefined","version":2,"data":{"network":"n","vrf":"v","subnets":[{"prefix":"203.0.113.0/24"},{"prefix":"2001:db8::/64"}],` + fields + `}}`
 }
 
 // networkOf is a definition with these subnets and further fields.
 func networkOf(subnets, fields string) string {
-	return `{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[` + subnets + `],` + fields + `}}`
+	return `{"type":"NetworkDefined","version":2,"data":{"network":"n","vrf":"v","subnets":[` + subnets + `],` + fields + `}}`
 }
 
 const (
@@ -45,12 +45,12 @@ func TestWhatGuestsAreToldIsChecked(t *testing.T) {
 		"option 0":                {networkWith(`"dhcp":{"options":[{"code":0,"hex":"00"}]}`), `dhcp.options[0].code "0": must be 1 to 254`},
 		"option 255":              {networkWith(`"dhcp":{"options":[{"code":255,"hex":"00"}]}`), `dhcp.options[0].code "255": must be 1 to 254`},
 		"options of much":         {networkWith(`"dhcp":{"options":[` + options(4, 255) + `]}`), `dhcp.options "1028": bytes altogether; at most 1000`},
-		"preference":              {networkWith(`"ra":{"preference":"highest"}`), `ra.preference "highest": must be one of low, medium, high`},
-		"lifetime":                {networkWith(`"ra":{"lifetime":65536}`), `ra.lifetime "65536": must be 1 to 65535`},
-		"interval":                {networkWith(`"ra":{"interval":3}`), `ra.interval "3": must be 4 to 1800`},
-		"lifetime below interval": {networkWith(`"ra":{"lifetime":30,"interval":60}`), `ra.lifetime "30": shorter than the interval between two advertisements, 60`},
-		"lifetime below default":  {networkWith(`"ra":{"lifetime":599}`), `ra.lifetime "599": shorter than the interval between two advertisements, 600`},
-		"flag":                    {networkWith(`"ra":{"managed":"yes"}`), `data.ra.managed "string": must be a JSON bool`},
+		"preference":              {networkWith(`"ipv6":{"preference":"highest"}`), `ipv6.preference "highest": must be one of low, medium, high`},
+		"lifetime":                {networkWith(`"ipv6":{"lifetime":65536}`), `ipv6.lifetime "65536": must be 1 to 65535`},
+		"interval":                {networkWith(`"ipv6":{"interval":3}`), `ipv6.interval "3": must be 4 to 1800`},
+		"lifetime below interval": {networkWith(`"ipv6":{"lifetime":30,"interval":60}`), `ipv6.lifetime "30": shorter than the interval between two advertisements, 60`},
+		"lifetime below default":  {networkWith(`"ipv6":{"lifetime":599}`), `ipv6.lifetime "599": shorter than the interval between two advertisements, 600`},
+		"flag":                    {networkWith(`"ipv6":{"managed":"yes"}`), `data.ipv6.managed "string": must be a JSON bool`},
 		"route":                   {networkWith(`"routes":["10.0.0.0/8","x"]`), `routes[1] "x": not an address prefix`},
 		"route with host bits":    {networkWith(`"routes":["10.0.0.1/8"]`), `routes[0] "10.0.0.1/8": host bits are set; the prefix is 10.0.0.0/8`},
 		"default with host bits":  {networkWith(`"routes":["10.0.0.1/0"]`), `routes[0] "10.0.0.1/0": host bits are set`},
@@ -64,9 +64,9 @@ func TestWhatGuestsAreToldIsChecked(t *testing.T) {
 		"host name's label":       {hostname(label + "a"), `a label of 64 characters`},
 		"long host name":          {hostname(long), `254 characters long`},
 		"host name for a shell":   {hostname("$(reboot)"), `is made of letters`},
-		"slaac without a /64":     {networkOf(ipv4+","+hosts, `"ipv6":"slaac"`), `ipv6 "slaac": gives every guest a /64, and all IPv6 subnets are for single addresses`},
-		"shared without hosts":    {networkOf(whole+","+blocks, `"ipv6":"shared"`), `ipv6 "shared": gives every guest an address of a subnet that all share`},
-		"autonomous in a shared":  {networkOf(hosts, `"ipv6":"shared","ra":{"autonomous":true}`), `ra.autonomous "true": guests form addresses in a /64 of their own only`},
+		"slaac without a /64":     {networkOf(ipv4+","+hosts, `"ipv6":{"style":"slaac"}`), `ipv6.style "slaac": gives every guest a /64, and all IPv6 subnets are for single addresses`},
+		"shared without hosts":    {networkOf(whole+","+blocks, `"ipv6":{"style":"shared"}`), `ipv6.style "shared": gives every guest an address of a subnet that all share`},
+		"autonomous in a shared":  {networkOf(hosts, `"ipv6":{"style":"shared","autonomous":true}`), `ipv6.autonomous "true": guests form addresses in a /64 of their own only`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Parse([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -93,20 +93,20 @@ func TestWhatCanWorkIsNotRefused(t *testing.T) {
 		"service domain":              networkWith(`"domain":"_tcp.example.net","search":["xn--bcher-kva.example"]`),
 		"allowed options":             networkWith(`"dhcp":{"options":[{"code":1,"hex":"00"},{"code":56,"hex":"00"},{"code":60,"hex":"00"},{"code":254,"hex":"00"}]}`),
 		"default routes":              networkWith(`"routes":["0.0.0.0/0","::/0"]`),
-		"lifetime of one interval":    networkWith(`"ra":{"lifetime":600}`),
+		"lifetime of one interval":    networkWith(`"ipv6":{"lifetime":600}`),
 		"host name of one letter":     hostname("a"),
 		"host name in capitals":       hostname("WEB-1"),
 		"no host name":                hostname(""),
 		"default style, single":       networkOf(hosts, `"mtu":1500`),
 		"default style, blocks":       networkOf(blocks, `"mtu":1500`),
-		"slaac and blocks":            networkOf(whole+","+blocks, `"ipv6":"slaac"`),
-		"slaac for routed only":       networkOf(blocks, `"ipv6":"slaac"`),
-		"slaac with single ones too":  networkOf(hosts+","+whole, `"ipv6":"slaac"`),
-		"shared and blocks":           networkOf(hosts+","+blocks, `"ipv6":"shared"`),
-		"dhcp and a /64":              networkOf(hosts+","+whole, `"ipv6":"dhcp","ra":{"autonomous":true,"on_link":true}`),
-		"dhcp delegates only":         networkOf(blocks, `"ipv6":"dhcp"`),
-		"style before the subnet":     networkOf(ipv4, `"ipv6":"shared"`),
-		"shared, autonomous told not": networkOf(hosts, `"ipv6":"shared","ra":{"autonomous":false}`),
+		"slaac and blocks":            networkOf(whole+","+blocks, `"ipv6":{"style":"slaac"}`),
+		"slaac for routed only":       networkOf(blocks, `"ipv6":{"style":"slaac"}`),
+		"slaac with single ones too":  networkOf(hosts+","+whole, `"ipv6":{"style":"slaac"}`),
+		"shared and blocks":           networkOf(hosts+","+blocks, `"ipv6":{"style":"shared"}`),
+		"dhcp and a /64":              networkOf(hosts+","+whole, `"ipv6":{"style":"dhcp","autonomous":true,"on_link":true}`),
+		"dhcp delegates only":         networkOf(blocks, `"ipv6":{"style":"dhcp"}`),
+		"style before the subnet":     networkOf(ipv4, `"ipv6":{"style":"shared"}`),
+		"shared, autonomous told not": networkOf(hosts, `"ipv6":{"style":"shared","autonomous":false}`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Parse([]byte(text)); err != nil {

@@ -1,12 +1,16 @@
 package events
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/hostroute/hostroute/migrations"
+)
 
 // Type is the stored name of an event type. It is written here and nowhere
 // derived from a Go name, so that renaming code can't rename history.
 type Type string
 
-// The event types, version 1.
+// The event types.
 const (
 	TypeNetworkDefined       Type = "NetworkDefined"
 	TypeNetworkRemoved       Type = "NetworkRemoved"
@@ -25,8 +29,9 @@ const (
 	TypeIPReleased           Type = "IPReleased"
 )
 
-// Version is the schema version of every event type that this code writes.
-const Version = 1
+// Version is the newest schema version of an event type, in which [Event] has it.
+// Older ones are read through the up-casters of package migrations.
+func (t Type) Version() int { return migrations.Version(string(t)) }
 
 // empty makes the data of an event type, to be decoded into; nil: unknown.
 func empty(t Type) Data {

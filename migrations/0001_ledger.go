@@ -1,7 +1,5 @@
 package migrations
 
-import "github.com/hostroute/hostroute/events"
-
 // first makes the ledger and the mirror that snapshots are read from.
 //
 // The ledger doesn't allow direct reads. A server has the mirrors of a stream
@@ -9,13 +7,16 @@ import "github.com/hostroute/hostroute/events"
 // 2.15: mirror_direct follows allow_direct and can't be turned off): half of
 // the questions for a register would be answered "there is none" by the feeds.
 // Without it, reads are answered by the leader, which is never behind.
+//
+// Subjects are written out, as in every migration: what servers have doesn't
+// change with a constant of package events.
 func first() Migration {
 	return Migration{Number: 1, Name: "ledger", Streams: []Stream{
 		{
 			Name:         Ledger,
 			Description:  "hostroute: the ledger, all history",
-			Subjects:     []string{events.SubjectAll},
-			Republish:    &Republish{From: events.SubjectAll, To: Live + ".>"},
+			Subjects:     []string{"hr.>"},
+			Republish:    &Republish{From: "hr.>", To: Live + ".>"},
 			Compression:  "s2",
 			MaxConsumers: maxConsumers,
 			AllowAtomic:  true,
@@ -25,7 +26,7 @@ func first() Migration {
 		{
 			Name:              Feeds,
 			Description:       "hostroute: the newest feed messages, a cache",
-			Mirror:            &Mirror{Stream: Ledger, Filter: events.SubjectFeeds},
+			Mirror:            &Mirror{Stream: Ledger, Filter: "hr.feed.>"},
 			Compression:       "s2",
 			MaxMsgsPerSubject: 2,
 			MaxConsumers:      maxConsumers,

@@ -15,7 +15,7 @@ func FuzzDecodeRegister(f *testing.F) {
 			"addresses":[{"prefix":"203.0.113.7/32","role":"primary","interface":0}],"next":{"hypervisor":"hv2","taps":["u"]}}`,
 		`{"owners":[{"vm":"a","role":"anycast","since":0},{"vm":"b","role":"anycast","since":7}]}`,
 		`{"network":"web","vrf":"public","subnets":[{"prefix":"203.0.113.0/24"}],"gateways":["203.0.113.1"]}`,
-		`{"network":"web","vrf":"public","subnets":[{"prefix":"203.0.113.0/24"},{"prefix":"2001:db8::/64"}],"dhcp":{"style":"host","lease":-1,"options":[{"code":300,"hex":"0"}]},"ipv6":"shared","ra":{"interval":-1,"on_link":true},"routes":["::/0","10.0.0.0/8"]}`,
+		`{"network":"web","vrf":"public","subnets":[{"prefix":"203.0.113.0/24"},{"prefix":"2001:db8::/64"}],"dhcp":{"style":"host","lease":-1,"options":[{"code":300,"hex":"0"}]},"ipv6":{"style":"shared","interval":-1,"on_link":true},"routes":["::/0","10.0.0.0/8"]}`,
 		`{"networks":{"web":["203.0.113.0/24"]}}`, `{"hypervisor":"hv1","drained":true}`, `null`, `{}`, `[]`,
 	} {
 		f.Add(byte(i), []byte(value))

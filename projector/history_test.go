@@ -95,9 +95,9 @@ func drawData(t *rapid.T) events.Data {
 // drawTold draws what the guests of a network are told.
 func drawTold(t *rapid.T, n *events.NetworkDefined) {
 	n.DHCP.Style = rapid.SampledFrom([]events.DHCPStyle{"", events.DHCPHost}).Draw(t, "dhcp")
-	n.IPv6 = rapid.SampledFrom([]events.IPv6Style{"", events.IPv6Shared, events.IPv6DHCP}).Draw(t, "ipv6")
-	n.RA.OnLink = rapid.SampledFrom([]*bool{nil, &yes, &no}).Draw(t, "on-link")
-	n.RA.Managed = rapid.SampledFrom([]*bool{nil, &yes, &no}).Draw(t, "managed")
+	n.IPv6.Style = rapid.SampledFrom([]events.IPv6Style{"", events.IPv6Shared, events.IPv6DHCP}).Draw(t, "ipv6")
+	n.IPv6.OnLink = rapid.SampledFrom([]*bool{nil, &yes, &no}).Draw(t, "on-link")
+	n.IPv6.Managed = rapid.SampledFrom([]*bool{nil, &yes, &no}).Draw(t, "managed")
 	n.Routes = rapid.SampledFrom([][]events.Prefix{nil, {prefix("10.0.0.0/8")}, {events.PrefixFrom(everything6)}}).Draw(t, "routes")
 	if rapid.Bool().Draw(t, "no gateway") {
 		n.Gateways = nil

@@ -51,18 +51,18 @@ func (p port) ipv6() ipv6.Service {
 		}
 		s.Proxy = &ipv6.Proxy{Prefixes: shared, Own: p.own6(), Gateways: slices.DeleteFunc(slices.Clone(p.tap.Gateways), isIPv4)}
 	}
-	s.Router.Managed = style.managed || len(s.Lease.Addresses) > 0 && n.RA.Managed == nil
+	s.Router.Managed = style.managed || len(s.Lease.Addresses) > 0 && n.IPv6.Managed == nil
 	return s
 }
 
 // router is what every guest of the network is told about its router.
 func (n *Network) router() ipv6.Router {
 	r := ipv6.Router{
-		Other: n.RA.Other == nil || *n.RA.Other, Interval: time.Duration(n.RA.LongestInterval()) * time.Second,
+		Other: n.IPv6.Other == nil || *n.IPv6.Other, Interval: time.Duration(n.IPv6.LongestInterval()) * time.Second,
 		DNS: told(n.DNS, isIPv6), Search: n.search6(),
 	}
-	if n.RA.Preference != events.RAMedium {
-		r.Preference = ipv6.Preference(n.RA.Preference)
+	if n.IPv6.Preference != events.RAMedium {
+		r.Preference = ipv6.Preference(n.IPv6.Preference)
 	}
 	if n.MTU >= 1280 { // the least of IPv6; guests ignore less
 		r.MTU = n.MTU
@@ -73,8 +73,8 @@ func (n *Network) router() ipv6.Router {
 			continue
 		}
 		r.Lifetime = max(leastRouterLifetime, 3*r.Interval)
-		if n.RA.Lifetime > 0 {
-			r.Lifetime = time.Duration(n.RA.Lifetime) * time.Second
+		if n.IPv6.Lifetime > 0 {
+			r.Lifetime = time.Duration(n.IPv6.Lifetime) * time.Second
 		}
 	}
 	return r
@@ -98,7 +98,7 @@ type style6 struct {
 }
 
 func (n *Network) style6() style6 {
-	style := cmp.Or(n.IPv6, events.IPv6SLAAC)
+	style := cmp.Or(n.IPv6.Style, events.IPv6SLAAC)
 	flag := func(given *bool, implied bool) bool {
 		if given != nil {
 			return *given
@@ -106,10 +106,10 @@ func (n *Network) style6() style6 {
 		return implied
 	}
 	return style6{
-		autonomous: flag(n.RA.Autonomous, style == events.IPv6SLAAC),
-		ownOnLink:  flag(n.RA.OnLink, false),
-		onLink:     flag(n.RA.OnLink, style == events.IPv6Shared),
-		managed:    flag(n.RA.Managed, style != events.IPv6SLAAC),
+		autonomous: flag(n.IPv6.Autonomous, style == events.IPv6SLAAC),
+		ownOnLink:  flag(n.IPv6.OnLink, false),
+		onLink:     flag(n.IPv6.OnLink, style == events.IPv6Shared),
+		managed:    flag(n.IPv6.Managed, style != events.IPv6SLAAC),
 	}
 }
 

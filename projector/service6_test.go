@@ -21,8 +21,8 @@ func TestIPv6OfEveryStyle(t *testing.T) {
 		change(&s)
 		return s
 	}
-	style := func(style events.IPv6Style, ra events.RA, gateways ...string) *events.NetworkDefined {
-		return defined(func(n *events.NetworkDefined) { n.IPv6, n.RA, n.Gateways = style, ra, hosts(gateways...) },
+	style := func(style events.IPv6Style, six events.IPv6, gateways ...string) *events.NetworkDefined {
+		return defined(func(n *events.NetworkDefined) { n.IPv6, n.Gateways = six, hosts(gateways...); n.IPv6.Style = style },
 			subnet(single, 0), subnet(whole, 64), subnet(blocks, 56))
 	}
 	all := append(primary("2001:db8:1::7", "2001:db8:100:2::/64", "2001:db8:100:1::/64", "2001:db8:200:100::/56"),
@@ -38,50 +38,50 @@ func TestIPv6OfEveryStyle(t *testing.T) {
 		hold    []held
 		want    ipv6.Service
 	}{
-		"nothing held": {style("", events.RA{}), nil, usual(func(*ipv6.Service) {})},
-		"slaac": {style(events.IPv6SLAAC, events.RA{}), primary("2001:db8:100:1::/64"), usual(func(s *ipv6.Service) {
+		"nothing held": {style("", events.IPv6{}), nil, usual(func(*ipv6.Service) {})},
+		"slaac": {style(events.IPv6SLAAC, events.IPv6{}), primary("2001:db8:100:1::/64"), usual(func(s *ipv6.Service) {
 			s.Router.Prefixes = []ipv6.OnLink{option("2001:db8:100:1::/64", false, true)}
 		})},
-		"slaac, default": {style("", events.RA{}), all, usual(func(s *ipv6.Service) {
+		"slaac, default": {style("", events.IPv6{}), all, usual(func(s *ipv6.Service) {
 			s.Router.Prefixes = []ipv6.OnLink{option("2001:db8:100:1::/64", false, true), option("2001:db8:100:2::/64", false, true)}
 			s.Router.Managed = true // single addresses come by DHCPv6 only
 			s.Lease.Addresses, s.Lease.Delegated = leased, delegated
 		})},
-		"slaac, on-link, unmanaged": {style("", events.RA{OnLink: &yes, Managed: &no, Other: &no}), all, usual(func(s *ipv6.Service) {
+		"slaac, on-link, unmanaged": {style("", events.IPv6{OnLink: &yes, Managed: &no, Other: &no}), all, usual(func(s *ipv6.Service) {
 			s.Router.Other = false
 			s.Router.Prefixes = []ipv6.OnLink{option("2001:db8:100:1::/64", true, true), option("2001:db8:100:2::/64", true, true), option(single, true, false)}
 			s.Lease.Addresses, s.Lease.Delegated = leased, delegated
 			s.Proxy = &ipv6.Proxy{Prefixes: prefixes(single), Own: own}
 		})},
-		"slaac, not autonomous": {style("", events.RA{Autonomous: &no}), primary("2001:db8:100:1::/64"), usual(func(s *ipv6.Service) {
+		"slaac, not autonomous": {style("", events.IPv6{Autonomous: &no}), primary("2001:db8:100:1::/64"), usual(func(s *ipv6.Service) {
 			s.Lease.Delegated = prefixes("2001:db8:100:1::/64")
 		})},
-		"slaac, managed": {style("", events.RA{Managed: &yes}), nil, usual(func(s *ipv6.Service) { s.Router.Managed = true })},
-		"shared": {style(events.IPv6Shared, events.RA{}, "fe80::1", "2001:db8:1::1", "203.0.113.1"), all, usual(func(s *ipv6.Service) {
+		"slaac, managed": {style("", events.IPv6{Managed: &yes}), nil, usual(func(s *ipv6.Service) { s.Router.Managed = true })},
+		"shared": {style(events.IPv6Shared, events.IPv6{}, "fe80::1", "2001:db8:1::1", "203.0.113.1"), all, usual(func(s *ipv6.Service) {
 			s.Router.Managed, s.Router.Prefixes = true, []ipv6.OnLink{option(single, true, false)}
 			s.Lease.Addresses, s.Lease.Delegated = leased, all64
 			s.Proxy = &ipv6.Proxy{Prefixes: prefixes(single), Own: own, Gateways: addresses("2001:db8:1::1")}
 		})},
-		"shared by several subnets": {defined(func(n *events.NetworkDefined) { n.IPv6 = events.IPv6Shared }, subnet("2001:db8:2::/112", 0), subnet(single, 0)), primary("2001:db8:2::7"),
+		"shared by several subnets": {defined(func(n *events.NetworkDefined) { n.IPv6.Style = events.IPv6Shared }, subnet("2001:db8:2::/112", 0), subnet(single, 0)), primary("2001:db8:2::7"),
 			usual(func(s *ipv6.Service) {
 				s.Router.Managed, s.Router.Prefixes = true, []ipv6.OnLink{option(single, true, false), option("2001:db8:2::/112", true, false)}
 				s.Lease.Addresses = addresses("2001:db8:2::7")
 				s.Proxy = &ipv6.Proxy{Prefixes: prefixes(single, "2001:db8:2::/112"), Own: prefixes("2001:db8:2::7/128")}
 			})},
-		"shared, off-link": {style(events.IPv6Shared, events.RA{OnLink: &no}), primary("2001:db8:1::7"), usual(func(s *ipv6.Service) {
+		"shared, off-link": {style(events.IPv6Shared, events.IPv6{OnLink: &no}), primary("2001:db8:1::7"), usual(func(s *ipv6.Service) {
 			s.Router.Managed, s.Lease.Addresses = true, addresses("2001:db8:1::7")
 		})},
-		"shared, autonomous too": {style(events.IPv6Shared, events.RA{Autonomous: &yes, OnLink: &no}), primary("2001:db8:100:1::/64"), usual(func(s *ipv6.Service) {
+		"shared, autonomous too": {style(events.IPv6Shared, events.IPv6{Autonomous: &yes, OnLink: &no}), primary("2001:db8:100:1::/64"), usual(func(s *ipv6.Service) {
 			s.Router.Managed, s.Router.Prefixes = true, []ipv6.OnLink{option("2001:db8:100:1::/64", false, true)}
 		})},
-		"dhcp": {style(events.IPv6DHCP, events.RA{}), all, usual(func(s *ipv6.Service) {
+		"dhcp": {style(events.IPv6DHCP, events.IPv6{}), all, usual(func(s *ipv6.Service) {
 			s.Router.Managed = true
 			s.Lease.Addresses, s.Lease.Delegated = leased, all64
 		})},
-		"dhcp, unmanaged": {style(events.IPv6DHCP, events.RA{Managed: &no}), primary("2001:db8:1::7"), usual(func(s *ipv6.Service) {
+		"dhcp, unmanaged": {style(events.IPv6DHCP, events.IPv6{Managed: &no}), primary("2001:db8:1::7"), usual(func(s *ipv6.Service) {
 			s.Lease.Addresses = addresses("2001:db8:1::7")
 		})},
-		"dhcp, on-link": {style(events.IPv6DHCP, events.RA{OnLink: &yes}), primary("2001:db8:1::7"), usual(func(s *ipv6.Service) {
+		"dhcp, on-link": {style(events.IPv6DHCP, events.IPv6{OnLink: &yes}), primary("2001:db8:1::7"), usual(func(s *ipv6.Service) {
 			s.Router.Managed, s.Router.Prefixes = true, []ipv6.OnLink{option(single, true, false)}
 			s.Lease.Addresses = addresses("2001:db8:1::7")
 			s.Proxy = &ipv6.Proxy{Prefixes: prefixes(single), Own: prefixes("2001:db8:1::7/128")}
@@ -103,15 +103,15 @@ func TestRouterAdvertisement(t *testing.T) {
 		want   ipv6.Router
 	}{
 		"default": {func(*events.NetworkDefined) {}, ipv6.Router{Lifetime: 30 * time.Minute, Interval: 10 * time.Minute}},
-		"long interval": {func(n *events.NetworkDefined) { n.RA.Interval = 1800 },
+		"long interval": {func(n *events.NetworkDefined) { n.IPv6.Interval = 1800 },
 			ipv6.Router{Lifetime: 90 * time.Minute, Interval: 30 * time.Minute}},
-		"short interval": {func(n *events.NetworkDefined) { n.RA.Interval = 4 },
+		"short interval": {func(n *events.NetworkDefined) { n.IPv6.Interval = 4 },
 			ipv6.Router{Lifetime: 30 * time.Minute, Interval: 4 * time.Second}},
-		"lifetime and preference": {func(n *events.NetworkDefined) { n.RA = events.RA{Lifetime: 9000, Preference: events.RAHigh} },
+		"lifetime and preference": {func(n *events.NetworkDefined) { n.IPv6 = events.IPv6{Lifetime: 9000, Preference: events.RAHigh} },
 			ipv6.Router{Lifetime: 150 * time.Minute, Interval: 10 * time.Minute, Preference: ipv6.PreferenceHigh}},
-		"medium": {func(n *events.NetworkDefined) { n.RA.Preference = events.RAMedium }, ipv6.Router{Lifetime: 30 * time.Minute, Interval: 10 * time.Minute}},
+		"medium": {func(n *events.NetworkDefined) { n.IPv6.Preference = events.RAMedium }, ipv6.Router{Lifetime: 30 * time.Minute, Interval: 10 * time.Minute}},
 		"no default router": {func(n *events.NetworkDefined) {
-			n.RA.Lifetime, n.Routes = 9000, []events.Prefix{prefix("2001:db8:9::/48"), prefix("10.0.0.0/8"), prefix("2001:db8:8::/48")}
+			n.IPv6.Lifetime, n.Routes = 9000, []events.Prefix{prefix("2001:db8:9::/48"), prefix("10.0.0.0/8"), prefix("2001:db8:8::/48")}
 		}, ipv6.Router{Interval: 10 * time.Minute, Routes: prefixes("2001:db8:9::/48", "2001:db8:8::/48")}},
 		"IPv4 routes only": {func(n *events.NetworkDefined) { n.Routes = []events.Prefix{prefix("10.0.0.0/8")} }, ipv6.Router{Interval: 10 * time.Minute}},
 		"default and more": {func(n *events.NetworkDefined) {

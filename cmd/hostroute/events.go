@@ -49,12 +49,16 @@ type entry struct {
 	Type     string          `json:"type"`
 	Source   string          `json:"source,omitempty"`
 	Time     time.Time       `json:"time"` // as the publisher gave it
+	Version  int             `json:"version,omitempty"` // of the data, where it isn't 1: as publish takes it
 	Data     json.RawMessage `json:"data,omitempty"`
 	Error    string          `json:"error,omitempty"`
 }
 
 func entryOf(e log.Entry) entry {
-	out := entry{e.Sequence, e.Stored, e.ID, e.Type, e.Source, e.Time, e.Data, ""}
+	out := entry{Sequence: e.Sequence, Stored: e.Stored, ID: e.ID, Type: e.Type, Source: e.Source, Time: e.Time, Data: e.Data}
+	if e.Version > 1 {
+		out.Version = e.Version
+	}
 	if e.Err != nil {
 		out.Error = e.Err.Error()
 	}

@@ -22,7 +22,7 @@ func (a *app) networkList() *cobra.Command {
 		t := newTable(a.stdout, "NETWORK", "VRF", "SUBNETS", "GATEWAYS", "MTU", "DHCP", "IPV6", "TOLD TO GUESTS")
 		for _, n := range networks {
 			t.row(n.Network, n.VRF, subnets(n.Subnets), joined(n.Gateways), orNothing(n.MTU),
-				orDefault(string(n.DHCP.Style), string(events.DHCPClassic)), orDefault(string(n.IPv6), string(events.IPv6SLAAC)), toldToAll(&n.NetworkDefined))
+				orDefault(string(n.DHCP.Style), string(events.DHCPClassic)), orDefault(string(n.IPv6.Style), string(events.IPv6SLAAC)), toldToAll(&n.NetworkDefined))
 		}
 		return t.flush()
 	})
@@ -47,12 +47,12 @@ func toldToAll(n *events.NetworkDefined) string {
 	for _, o := range n.DHCP.Options {
 		add("option", fmt.Sprintf("%d=%s", o.Code, o.Hex))
 	}
-	add("ra", advertised(n.RA))
+	add("ra", advertised(n.IPv6))
 	return strings.Join(parts, "; ")
 }
 
 // advertised words what a network says about router advertisements.
-func advertised(ra events.RA) string {
+func advertised(ra events.IPv6) string {
 	var parts []string
 	add := func(what, value string) {
 		if value != "" {

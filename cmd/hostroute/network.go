@@ -50,12 +50,12 @@ func (a *app) networkDefine() *cobra.Command {
 	flags.Var(secondsFlag{&d.DHCP.Lease}, "lease", "`DURATION` of leases, 60s to 720h (default 1h)")
 	flags.StringArrayVar(&f.options, "dhcp-option", nil, "`CODE=HEX`, a further DHCPv4 option (repeat for more)")
 	flags.StringVar(&f.ipv6, "ipv6", "", "`STYLE`: slaac (a /64 for each guest, the default), shared (a subnet that all share) or dhcp (an address by DHCPv6)")
-	f.advertisements(c, &d.RA)
+	f.advertisements(c, &d.IPv6)
 	return required(c, "vrf", "subnet")
 }
 
 // advertisements adds the flags about router advertisements.
-func (f *networkFlags) advertisements(c *cobra.Command, ra *events.RA) {
+func (f *networkFlags) advertisements(c *cobra.Command, ra *events.IPv6) {
 	flags := c.Flags()
 	flags.StringVar(&f.preference, "ra-preference", "", "`PREFERENCE` of the gateway among IPv6 routers: low, medium (the default) or high")
 	flags.Var(secondsFlag{&ra.Lifetime}, "ra-lifetime", "`DURATION` for which guests keep it as their IPv6 default router, up to 65535s (default 30m); they have none where --route is given without ::/0")
@@ -166,8 +166,8 @@ func (f *networkFlags) fill(d *events.NetworkDefined) error {
 		d.Routes = append(d.Routes, prefix(s))
 	}
 	d.Gateways, d.DNS, d.NTP = addrs(f.gateways), addrs(f.dns), addrs(f.ntp)
-	d.DHCP.Style, d.IPv6 = events.DHCPStyle(f.dhcp), events.IPv6Style(f.ipv6)
-	d.RA.Preference = events.RAPreference(f.preference)
+	d.DHCP.Style, d.IPv6.Style = events.DHCPStyle(f.dhcp), events.IPv6Style(f.ipv6)
+	d.IPv6.Preference = events.RAPreference(f.preference)
 	return nil
 }
 

@@ -67,7 +67,7 @@ func subnets(list []events.Subnet) string {
 func settings(d *events.NetworkDefined) string {
 	text := ""
 	for _, s := range []struct{ what, value string }{
-		{"gateways ", joined(d.Gateways)}, {"mtu ", orNothing(d.MTU)}, {"dhcp ", string(d.DHCP.Style)}, {"ipv6 ", string(d.IPv6)}, {"", toldToAll(d)},
+		{"gateways ", joined(d.Gateways)}, {"mtu ", orNothing(d.MTU)}, {"dhcp ", string(d.DHCP.Style)}, {"ipv6 ", string(d.IPv6.Style)}, {"", toldToAll(d)},
 	} {
 		if s.value != "" {
 			text += "; " + s.what + s.value

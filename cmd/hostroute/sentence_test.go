@@ -11,7 +11,7 @@ import (
 // name alone.
 func TestEveryTypeHasASentence(t *testing.T) {
 	for _, typ := range events.Types() {
-		data, err := events.DecodeData(typ, []byte(`{}`))
+		data, err := events.DecodeData(typ, typ.Version(), []byte(`{}`))
 		if err != nil {
 			t.Fatal(err)
 		}

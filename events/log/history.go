@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/migrations"
 )
 
 // Filter selects events. What is zero selects everything; what is named must
@@ -35,9 +36,12 @@ type Entry struct {
 	Type     string
 	Source   string
 	Time     time.Time // as the publisher gave it
-	Data     json.RawMessage
-	Event    events.Event
-	Err      error
+	// Data and Version are as they are stored, where Err is set; else as the
+	// newest version of the schema has it, whatever is stored.
+	Data    json.RawMessage
+	Version int
+	Event   events.Event
+	Err     error
 }
 
 // Read calls fn for each event once, in the order of the log. Without follow
@@ -207,11 +211,16 @@ func matches(want, subject string) bool {
 func entryOf(m raw, d message, sequence uint64, err error) Entry {
 	e := Entry{
 		Sequence: sequence, Stored: m.Time, Subject: m.Subject,
-		ID: d.ID, Type: string(d.Type), Source: d.Source, Time: d.Time, Data: d.Data, Err: err,
+		ID: d.ID, Type: string(d.Type), Source: d.Source, Time: d.Time, Data: d.Data, Version: d.Version, Err: err,
 	}
 	if err != nil {
 		return e
 	}
-	e.Event, e.Err = d.firstOf(m.Subject)
+	if e.Event, e.Err = d.firstOf(m.Subject); e.Err != nil {
+		return e
+	}
+	if up, err := migrations.Upcast(e.Type, e.Version, e.Data); err == nil {
+		e.Data, e.Version = up, d.Type.Version()
+	}
 	return e
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/migrations"
 	"github.com/hostroute/hostroute/projector"
 )
 
@@ -115,8 +116,11 @@ func (m *message) readHeaders(h nats.Header) error {
 	}
 	version := h.Get(headerDataVersion)
 	var err error
-	if m.Version, err = strconv.Atoi(version); err != nil || m.Version != events.Version {
-		return fmt.Errorf("header %s is %q; known is %d", headerDataVersion, version, events.Version)
+	if m.Version, err = strconv.Atoi(version); err != nil || m.Version < 1 || strconv.Itoa(m.Version) != version {
+		return fmt.Errorf("header %s is %q; it must be a number from 1 on", headerDataVersion, version)
+	}
+	if newest := m.Type.Version(); m.Version > newest {
+		return fmt.Errorf("header %s is %d, and this release knows %s up to version %d: a newer one wrote it", headerDataVersion, m.Version, m.Type, newest)
 	}
 	if m.Time, err = time.Parse(time.RFC3339Nano, h.Get(headerTime)); err != nil {
 		return fmt.Errorf("header %s: %w", headerTime, err)
@@ -133,12 +137,21 @@ func (m *message) readHeaders(h nats.Header) error {
 
 // decodeEvent reads the event that the message belongs to.
 func (m message) decodeEvent() (events.Event, error) {
-	data, err := events.DecodeData(m.Type, m.Data)
+	data, err := events.DecodeData(m.Type, m.Version, m.Data)
 	if err != nil {
 		return events.Event{}, err
 	}
 	e := events.Event{ID: m.ID, Source: m.Source, Time: m.Time, Data: data}
 	return e, e.Validate()
+}
+
+// state is what the message says of a register, as the newest version of the
+// schema has it. The subject is that of the register.
+func (m message) state(subject string) (json.RawMessage, error) {
+	if m.Version == m.Type.Version() {
+		return m.State, nil
+	}
+	return migrations.UpcastState(string(m.Type), m.Version, subject, m.State)
 }
 
 // firstOf reads the event and, where the message says that it is the first of
@@ -160,7 +173,11 @@ func (m message) register(subject string) (projector.Register, error) {
 	if _, err := m.firstOf(subject); err != nil {
 		return nil, err
 	}
-	r, err := projector.DecodeRegister(subject, m.State, m.event())
+	state, err := m.state(subject)
+	if err != nil {
+		return nil, err
+	}
+	r, err := projector.DecodeRegister(subject, state, m.event())
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +263,7 @@ func headersOf(e events.Event) nats.Header {
 		headerType:        {string(e.Type())},
 		headerTime:        {e.Time.UTC().Format(time.RFC3339Nano)},
 		headerSpecVersion: {specVersion},
-		headerDataVersion: {strconv.Itoa(events.Version)},
+		headerDataVersion: {strconv.Itoa(e.Type().Version())},
 	}
 	if e.Source != "" {
 		h[headerSource] = []string{e.Source}

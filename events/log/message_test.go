@@ -95,6 +95,6 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		_, _, _, _ = readNetTick(r)
-		_ = (&reader{fn: func(Entry) error { return nil }}).message(r)
+		_ = (&reader{fn: func(Entry) error { return nil }, chain: newChain(true)}).message(r)
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/migrations"
 )
 
 // Stored says where an event is in the log.
@@ -229,8 +230,12 @@ func (p *publication) says(m message) bool {
 	if err != nil {
 		return false
 	}
+	theirs, err := migrations.Upcast(string(m.Type), m.Version, m.Data)
+	if err != nil {
+		return false
+	}
 	var a, b map[string]any
-	if json.Unmarshal(mine, &a) != nil || json.Unmarshal(m.Data, &b) != nil {
+	if json.Unmarshal(mine, &a) != nil || json.Unmarshal(theirs, &b) != nil {
 		return false
 	}
 	for _, completed := range []string{"vrf", "interface", "role"} {

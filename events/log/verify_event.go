@@ -96,7 +96,7 @@ func (v *verifier) compare(batch []verifiedMessage, want []projector.Message) {
 func (v *verifier) differs(x, first verifiedMessage, want projector.Message, links map[string]Link) (FindingKind, string) {
 	a, b := x.m, first.m
 	switch {
-	case a.Type != b.Type || a.Source != b.Source || !a.Time.Equal(b.Time) || string(a.Data) != string(b.Data):
+	case a.Type != b.Type || a.Version != b.Version || a.Source != b.Source || !a.Time.Equal(b.Time) || string(a.Data) != string(b.Data):
 		return FindingAltered, fmt.Sprintf("what it says of its event isn't what #%d says", b.Sequence)
 	case x.raw.Subject != want.Subject:
 		return FindingContradiction, "the event's message in this place belongs under " + want.Subject
@@ -107,11 +107,15 @@ func (v *verifier) differs(x, first verifiedMessage, want projector.Message, lin
 	if a.Subject.Kind == events.KindNetTick { // it says what the network's own register does
 		register = first.about
 	}
-	stored, err := projector.DecodeRegister(register, a.State, a.event())
+	state, err := a.state(register)
 	if err != nil {
 		return FindingUnreadable, err.Error()
 	}
-	if !canonical(x, register) {
+	stored, err := projector.DecodeRegister(register, state, a.event())
+	if err != nil {
+		return FindingUnreadable, err.Error()
+	}
+	if !canonical(x, register, state) {
 		return FindingAltered, "it isn't written as a publisher writes it"
 	}
 	is, err1 := projector.EncodeRegister(stored)
@@ -123,18 +127,20 @@ func (v *verifier) differs(x, first verifiedMessage, want projector.Message, lin
 }
 
 // canonical tells whether a message has just the bytes that say what it says:
-// what JSON leaves to the writer is no place for a flipped bit either.
-func canonical(x verifiedMessage, register string) bool {
+// what JSON leaves to the writer is no place for a flipped bit either. Of an
+// older version the state is looked at as the up-casters give it, which keep
+// what is canonical so.
+func canonical(x verifiedMessage, register string, state []byte) bool {
 	whole, err := json.Marshal(x.m.body)
 	if err != nil || !bytes.Equal(whole, x.raw.Body) {
 		return false
 	}
-	asWritten, err := projector.DecodeRegister(register, x.m.State, 0)
+	asWritten, err := projector.DecodeRegister(register, state, 0)
 	if err != nil {
 		return false
 	}
-	state, err := projector.EncodeRegister(asWritten)
-	return err == nil && bytes.Equal(state, x.m.State)
+	canon, err := projector.EncodeRegister(asWritten)
+	return err == nil && bytes.Equal(canon, state)
 }
 
 // coverage holds what a tick says of feed messages against them.
@@ -160,7 +166,11 @@ func (v *verifier) heal(batch []verifiedMessage) {
 		if x.m.Subject.Kind == events.KindFeed || x.m.Subject.Kind == events.KindTick || x.m.Subject.Kind == events.KindNetTick {
 			continue
 		}
-		if register, err := projector.DecodeRegister(x.raw.Subject, x.m.State, x.m.event()); err == nil {
+		state, err := x.m.state(x.raw.Subject)
+		if err != nil {
+			continue
+		}
+		if register, err := projector.DecodeRegister(x.raw.Subject, state, x.m.event()); err == nil {
 			v.state.Forget(x.raw.Subject)
 			v.state.Put(x.raw.Subject, register)
 		}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/hostroute/hostroute/events/log"
+	"github.com/hostroute/hostroute/migrations"
 	"github.com/hostroute/hostroute/projector"
 )
 
@@ -37,10 +38,12 @@ type snapshotHeader struct {
 	Quarantined []projector.Quarantined `json:"quarantined,omitempty"`
 }
 
-// snapshotRegister is each further line.
+// snapshotRegister is each further line. Schema is the version of the value, see
+// migrations.RegisterVersion; none is 1, as before it was written down.
 type snapshotRegister struct {
 	Subject  string          `json:"subject"`
 	Sequence uint64          `json:"sequence"`
+	Schema   int             `json:"schema,omitempty"`
 	Value    json.RawMessage `json:"value"`
 }
 
@@ -56,7 +59,11 @@ func encodeSnapshot(hypervisor string, s *projector.State, c log.Cursor) ([]byte
 		if err != nil {
 			return nil, fmt.Errorf("encoding %s: %w", subject, err)
 		}
-		if err := lines.Encode(snapshotRegister{Subject: subject, Sequence: r.Sequence(), Value: value}); err != nil {
+		line := snapshotRegister{Subject: subject, Sequence: r.Sequence(), Value: value}
+		if v := migrations.RegisterVersion(subject); v > 1 {
+			line.Schema = v
+		}
+		if err := lines.Encode(line); err != nil {
 			return nil, fmt.Errorf("encoding %s: %w", subject, err)
 		}
 		header.Registers++
@@ -110,7 +117,11 @@ func decodeSnapshot(hypervisor string, b []byte) (*projector.State, log.Cursor, 
 		if err := json.Unmarshal(text, &line); err != nil {
 			return nil, log.Cursor{}, fmt.Errorf("register %d: %w", n, err)
 		}
-		r, err := projector.DecodeRegister(line.Subject, line.Value, line.Sequence)
+		value, err := migrations.UpcastRegister(line.Subject, max(line.Schema, 1), line.Value)
+		if err != nil {
+			return nil, log.Cursor{}, fmt.Errorf("register %d: %w", n, err)
+		}
+		r, err := projector.DecodeRegister(line.Subject, value, line.Sequence)
 		if err != nil {
 			return nil, log.Cursor{}, err
 		}

@@ -31,7 +31,7 @@ type Network struct {
 // defined is the event that makes the network.
 func (n Network) defined() *events.NetworkDefined {
 	d := &events.NetworkDefined{
-		Network: n.Name, VRF: n.VRF, Domain: n.Domain, MTU: n.MTU, IPv6: n.IPv6,
+		Network: n.Name, VRF: n.VRF, Domain: n.Domain, MTU: n.MTU, IPv6: events.IPv6{Style: n.IPv6},
 		DHCP:    events.DHCP{Style: n.DHCP, Lease: n.Lease},
 		Subnets: []events.Subnet{{Prefix: events.PrefixFrom(n.V4)}, {Prefix: events.PrefixFrom(n.V6), Allocation: n.Allocation6}},
 	}
