@@ -82,7 +82,7 @@ func (a *app) leave(ctx context.Context, socket string, query url.Values) error 
 
 // follow reads how far it is until it is done, and shows that on a terminal.
 func (a *app) follow(lines io.Reader) (last agent.Leaving, err error) {
-	show := a.progress()
+	show := a.progressOf()
 	defer show("")
 	scanner := bufio.NewScanner(lines)
 	scanner.Buffer(nil, maxLine)
@@ -91,9 +91,8 @@ func (a *app) follow(lines io.Reader) (last agent.Leaving, err error) {
 		if err := json.Unmarshal(scanner.Bytes(), &next); err != nil {
 			return last, fmt.Errorf("reading how far the agent is: %w", err)
 		}
-		a.confirmed(show, last.Reflectors, next.Reflectors)
+		show(waitingFor(next), newly(last.Reflectors, next.Reflectors)...)
 		last = next
-		show(waitingFor(last))
 		if last.Done {
 			return last, nil
 		}
@@ -104,23 +103,34 @@ func (a *app) follow(lines io.Reader) (last agent.Leaving, err error) {
 	return last, io.ErrUnexpectedEOF
 }
 
-// confirmed names, on a terminal, the reflectors that have newly confirmed.
-func (a *app) confirmed(show func(string), before, now []session.Departure) {
-	if !isTerminal(a.stderr) {
-		return
+// progressOf shows, on a terminal, who confirms, a line each, and below what is
+// waited for.
+func (a *app) progressOf() func(text string, confirmed ...session.Departure) {
+	if !isTerminal(a.stderr) || a.env("TERM") == "dumb" {
+		return func(string, ...session.Departure) {}
 	}
+	return func(text string, confirmed ...session.Departure) {
+		for _, d := range confirmed {
+			fmt.Fprintf(a.stderr, "\r\x1b[K%s has confirmed\n", reflector(d))
+		}
+		fmt.Fprintf(a.stderr, "\r\x1b[K%s", text)
+	}
+}
+
+// newly are those that have confirmed since.
+func newly(before, now []session.Departure) (list []session.Departure) {
 	for i, d := range now {
 		if d.Confirmed && (i >= len(before) || !before[i].Confirmed) {
-			show("")
-			fmt.Fprintf(a.stderr, "%s has confirmed\n", reflector(d))
+			list = append(list, d)
 		}
 	}
+	return list
 }
 
 func waitingFor(l agent.Leaving) string {
 	for _, d := range l.Reflectors {
 		if !d.Confirmed {
-			return fmt.Sprintf("%s; until %s waiting for %s: %s", tally(l), l.Until.Local().Format(time.TimeOnly), reflector(d), d.Reason)
+			return fmt.Sprintf("%s; until %s waiting for %s (%s)", tally(l), l.Until.Local().Format(time.TimeOnly), d.Address, d.Reason)
 		}
 	}
 	return tally(l) + "; ending BFD"
@@ -188,7 +198,7 @@ func (a *app) showLeft(l agent.Leaving) error {
 	if n := len(l.Abandoned); n > 0 {
 		fmt.Fprintf(a.stdout, "Left behind: %s (%s).\n", count(n, "guest"), strings.Join(l.Abandoned, ", "))
 	}
-	_, err := io.WriteString(a.stdout, `Routes and filter stay in the kernel: guests of this host reach each other, and spoof as little as before.
+	_, err := io.WriteString(a.stdout, `Routes and filter stay in the kernel: guests of this host reach each other, and can't spoof.
 So that it isn't started at boot: systemctl disable hostroute-agent, and systemctl disable --now hostroute-bfd.
 `)
 	return err
