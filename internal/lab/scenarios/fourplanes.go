@@ -105,7 +105,7 @@ var planeFaults = []planeFault{
 
 func chapters(faults []planeFault) (list []chapter) {
 	for _, f := range faults {
-		list = append(list, chapter{f.title, f.tell})
+		list = append(list, chapter{f.title, func(w *world, ctx context.Context) error { return f.tell(ctx, w) }})
 	}
 	return list
 }
@@ -140,7 +140,7 @@ func (w *world) endOne(ctx context.Context, _ lab.Plane, r lab.Reflector) error 
 }
 
 // tell has the fault come and go under traffic, and keeps a row for the table.
-func (f planeFault) tell(w *world, ctx context.Context) error {
+func (f planeFault) tell(ctx context.Context, w *world) error {
 	t, err := w.traffic(ctx, "vm1", "vm3")
 	if err != nil {
 		return err
