@@ -53,7 +53,41 @@ func (w *world) public() []probe {
 
 var planeOneWay = serving("plane-oneway", "a plane delivers nothing to a hypervisor any more, whose own packets still arrive",
 	chapter{"hv1 hears nothing on plane a, and no carrier is lost", (*world).deafOnPlane},
+	chapter{"What is sent to the reflector of plane a doesn't arrive; what it sends does", (*world).muteOnPlane},
 )
+
+// muteOnPlane is the other direction: only the reflector can know, and says so by
+// BFD.
+func (w *world) muteOnPlane(ctx context.Context) error {
+	p, err := w.Topology.Plane("a")
+	if err != nil {
+		return err
+	}
+	var nodes []string
+	for _, r := range p.Reflectors {
+		nodes = append(nodes, r.Node)
+	}
+	t, err := w.traffic(ctx, "vm1", "vm3")
+	if err != nil {
+		return err
+	}
+	if err := w.Lose(ctx, "a", 100, nodes...); err != nil {
+		return err
+	}
+	w.story.Eventually(ctx, "every learned route uses plane b alone", settle, func() error {
+		return w.everywhere(func(hv string) error { return w.routedEverywhere(ctx, hv, "b") })
+	})
+	w.story.Eventually(ctx, "each hypervisor says which direction is dead", settle, func() error {
+		return w.everywhere(func(hv string) error { return w.complains(ctx, hv, "plane a is lost: what ") })
+	})
+	w.showStatus(ctx, "hv1")
+	if err := w.RestoreLoss(ctx, "a", nodes...); err != nil {
+		return err
+	}
+	w.recovered(ctx, "plane a is back: all healthy, both planes in use")
+	w.lossless(ctx, t, "reflector of plane a deaf, and back")
+	return nil
+}
 
 // deafOnPlane is where only BFD helps: hv1's announcements still arrive, and
 // packets that follow them don't.
