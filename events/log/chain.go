@@ -3,6 +3,8 @@ package log
 import (
 	"encoding/hex"
 	"fmt"
+
+	"github.com/hostroute/hostroute/events"
 )
 
 // chain follows registers and ticks from message to message: each names the one
@@ -39,8 +41,8 @@ func (c *chain) follow(r raw, m message) (wrong *broken) {
 	if m.Prev != nil && (known || c.whole) {
 		wrong = before.compare(*m.Prev, r.Sequence)
 	}
-	if m.Prev != nil || known {
-		c.last[r.Subject] = at // an unreadable one has its place, too
+	if m.Subject.Kind != events.KindFeed { // all else is chained; also what can't be read has its place
+		c.last[r.Subject] = at
 	}
 	return wrong
 }

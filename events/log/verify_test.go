@@ -146,6 +146,18 @@ func damages(r *rapid.T, list []raw, i int) map[string][]raw {
 	return out
 }
 
+// TestAnUnreadableFirstMessageIsThere has rubbish be the first on a subject: what
+// follows it misses nothing.
+func TestAnUnreadableFirstMessageIsThere(t *testing.T) {
+	l := newLab(t)
+	l.raw("hr.hv.hv1", nil, "rubbish")
+	l.publish(hypervisor("hv1"))
+	found, _ := verifyList(l.all())
+	if len(found) != 1 || found[0].Kind != FindingUnreadable || found[0].Sequence != 1 {
+		t.Errorf("found is %v; want that #1 is unreadable", found)
+	}
+}
+
 // TestAForkIsNamed has somebody continue from an older value.
 func TestAForkIsNamed(t *testing.T) {
 	l := newLab(t)
