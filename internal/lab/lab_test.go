@@ -171,6 +171,7 @@ func TestTopology(t *testing.T) {
 		out, err = l.FRR(ctx, "rrb", "show bgp view public ipv6 unicast")
 		return wants(out, err, "*>i::/0", "2001:db8:b::2")
 	})
+	checkKept(t, l)
 	announceFromHV1(t, l)
 	checkWatched(t, l)
 	checkReflected(t, l)
@@ -217,6 +218,24 @@ func checkPower(t *testing.T, l *Lab) {
 	}
 	if _, err := l.PowerOffHost(ctx, "hv9"); err == nil {
 		t.Error("switching off a host that is not there: no error")
+	}
+}
+
+// checkKept wants both reflectors to ask their clients to keep what they were told, in both families: a client drops
+// what a reflector that only helps others to restart has told it.
+func checkKept(t *testing.T, l *Lab) {
+	for _, plane := range []string{"plane_a", "plane_b"} {
+		out, err := l.BIRD(t.Context(), "edge", "show", "protocols", "all", plane)
+		_, theirs, _ := strings.Cut(out, "Neighbor capabilities")
+		theirs, _, _ = strings.Cut(theirs, "Session:")
+		_, restart, _ := strings.Cut(theirs, "Graceful restart")
+		restart, long, _ := strings.Cut(restart, "Long-lived graceful restart")
+		if err := wants(restart, err, "AF supported: ipv4 ipv6"); err != nil {
+			t.Errorf("%s, graceful restart: %v\n%s", plane, err, theirs)
+		}
+		if err := wants(long, err, "LL stale time: 86400", "AF supported: ipv4 ipv6"); err != nil {
+			t.Errorf("%s, long-lived graceful restart: %v\n%s", plane, err, theirs)
+		}
 	}
 }
 
