@@ -12,7 +12,13 @@ const (
 	// Feeds mirrors the newest feed messages; it is a cache that snapshots
 	// are made from.
 	Feeds = "hostroute-feeds"
+	// Checkpoints has what auditors have signed, for all to see. Nothing
+	// depends on it.
+	Checkpoints = "hostroute-checkpoints"
 )
+
+// SubjectCheckpoint is where signed checkpoints are published.
+const SubjectCheckpoint = "hr-checkpoint"
 
 // Live is the subject prefix under which the ledger republishes: what is
 // stored under hr.feed.hv1 is heard under hrlive.feed.hv1.
@@ -64,7 +70,7 @@ type Republish struct {
 
 // All lists every migration, in order.
 func All() []Migration {
-	return []Migration{first()}
+	return []Migration{first(), second()}
 }
 
 // Latest is the layout after all migrations, one definition a stream, in the
@@ -72,6 +78,10 @@ func All() []Migration {
 func Latest() []Stream {
 	return At(len(All()))
 }
+
+// Served says whether this release works with a log at migration number n, which
+// may be older than the newest: then only what the later ones are for is missing.
+func Served(n int) bool { return n >= 1 }
 
 // At is the layout after migration number n. It panics for a number that
 // there isn't.

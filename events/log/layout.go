@@ -48,8 +48,8 @@ func configOf(s migrations.Stream, replicas int) jetstream.StreamConfig {
 	return c
 }
 
-// ensure makes a stream, or compares the one that is there. Nothing that is
-// there is altered: that is for a migration to say.
+// ensure makes a stream, or compares the one that is there with the layouts that
+// are served. Nothing that is there is altered: that is for a [Migrator].
 func ensure(ctx context.Context, js jetstream.JetStream, s migrations.Stream, o Options) (jetstream.Stream, error) {
 	var stream jetstream.Stream
 	var err error
@@ -66,7 +66,7 @@ func ensure(ctx context.Context, js jetstream.JetStream, s migrations.Stream, o 
 	if replicas == 0 {
 		replicas = have.Replicas
 	}
-	return stream, drift(have, configOf(s, replicas))
+	return stream, known(have, replicas)
 }
 
 func findOrMake(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig, timeout time.Duration) (jetstream.Stream, error) {
@@ -86,12 +86,20 @@ func findOrMake(ctx context.Context, js jetstream.JetStream, c jetstream.StreamC
 // drift compares what a stream is with what it must be.
 func drift(have, want jetstream.StreamConfig) error {
 	var errs []error
-	for _, f := range fields() {
-		if h, w := f.read(have), f.read(want); h != w {
-			errs = append(errs, &DriftError{Stream: want.Name, Field: f.name, Have: h, Want: w})
-		}
+	for _, d := range drifts(have, want) {
+		errs = append(errs, d)
 	}
 	return errors.Join(errs...)
+}
+
+// drifts lists the settings that differ.
+func drifts(have, want jetstream.StreamConfig) (list []*DriftError) {
+	for _, f := range fields() {
+		if h, w := f.read(have), f.read(want); h != w {
+			list = append(list, &DriftError{Stream: want.Name, Field: f.name, Have: h, Want: w})
+		}
+	}
+	return list
 }
 
 // field reads one setting of a stream as text; name is that of JetStream's API.

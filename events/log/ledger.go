@@ -19,6 +19,11 @@ type Options struct {
 	Replicas int
 	// Timeout of one request to the server; 5 s by default.
 	Timeout time.Duration
+	// Migrate brings a log with an older layout up to date, as is right where
+	// nobody else uses the server. Without it, such a log is served as it is.
+	Migrate bool
+	// Say is told what is migrated; nil: nobody is.
+	Say func(string)
 }
 
 // Ledger is the log itself, for the log service, for trusted publishers and
@@ -35,8 +40,8 @@ type Ledger struct {
 	networks networks
 }
 
-// Open finds the streams of the log or makes them. A stream that is there and
-// set otherwise than package migrations wants is a [*DriftError]; it is not
+// Open finds the log or makes it, with the newest layout. A stream that is there
+// and set as no layout of package migrations has it is a [*DriftError]; it is not
 // altered.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	if o.Timeout <= 0 {
@@ -50,6 +55,9 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 		nc: nc, timeout: o.Timeout, retries: make(chan struct{}, 1),
 	}
 	for _, s := range migrations.Latest() {
+		if s.Name != migrations.Ledger && s.Name != migrations.Feeds && !l.empty() {
+			continue // nothing depends on it, and a Migrator makes it
+		}
 		stream, err := ensure(ctx, js, s, o)
 		if err != nil {
 			return nil, explain(nc, err)
@@ -61,8 +69,19 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 			l.feeds = stream
 		}
 	}
-	return l, nil
+	if !o.Migrate || l.empty() {
+		return l, nil
+	}
+	m, err := NewMigrator(nc, MigratorOptions{Timeout: o.Timeout})
+	if err != nil {
+		return nil, err
+	}
+	_, err = m.Up(ctx, UpOptions{Say: o.Say})
+	return l, err
 }
+
+// empty says that nothing was in the log when it was opened.
+func (l *Ledger) empty() bool { return l.ledger.CachedInfo().State.LastSeq == 0 }
 
 // Identity tells this log from any other, also from one that was made anew
 // under the same names: sequences of one mean nothing in the other.
