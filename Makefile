@@ -40,8 +40,8 @@ lint:
 	@scripts/lint
 
 bench: setup
-	@go test -run '^$$' -bench . -benchmem ./...
-	@HOSTROUTE_TEST_CONTESTED=10000 go test -count=1 -v -run TestOwnershipIsLinearizable ./events/log
+	@go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+	@HOSTROUTE_TEST_CONTESTED=10000 go test -count=1 -timeout 30m -v -run TestOwnershipIsLinearizable ./events/log
 
 fuzz:
 	@scripts/fuzz $(FUZZTIME)

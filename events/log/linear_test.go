@@ -143,6 +143,13 @@ func TestOwnershipIsLinearizable(t *testing.T) {
 		r.ledgers = append(r.ledgers, openLedger(t, r.l, r.nodes, i))
 	}
 	r.world()
+	r.l.serve()
+	nc, err := Connect(urls(r.nodes, 1), ConnectOptions{Name: "follower", Logger: testLogger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	follower, _ := r.l.followFrom(nc, "hv0", FollowerOptions{Interval: time.Second})
 	var publishers sync.WaitGroup
 	for i, ledger := range r.ledgers {
 		publishers.Go(func() { r.publish(t, i, ledger) })
@@ -150,6 +157,8 @@ func TestOwnershipIsLinearizable(t *testing.T) {
 	r.trouble(t)
 	publishers.Wait()
 	r.judge(t)
+	want := desired(t, r.l.replay(), "hv0")
+	testenv.Eventually(t, "an agent that followed all the time agrees with replay", func() bool { return desired(t, follower.State(), "hv0") == want })
 }
 
 func (r *race) world() {
@@ -172,6 +181,9 @@ func (r *race) publish(t *testing.T, client int, ledger *Ledger) {
 		var bad *events.Error
 		stored, err := ledger.Publish(r.l.ctx, e)
 		for ; err != nil && !errors.As(err, &bad); stored, err = ledger.Publish(r.l.ctx, e) {
+			if pause(r.l.ctx, 20*time.Millisecond) != nil {
+				return
+			}
 			if r.unanswered.Add(1); errors.Is(err, ErrUnknownOutcome) {
 				r.ambiguous.Add(1)
 			}
@@ -283,6 +295,13 @@ func (r *race) judge(t *testing.T) {
 		t.Errorf("replay refuses what was published: %+v", q)
 	}
 	checkOwners(t, state)
+	if _, err := r.l.ledger.Verify(r.l.ctx, VerifyOptions{}, func(f Finding) {
+		if f.Kind != FindingCopy { // a server that was away may be behind for a moment
+			t.Errorf("the log isn't sound: %s", f)
+		}
+	}); err != nil {
+		t.Error(err)
+	}
 	if t.Failed() {
 		return
 	}
