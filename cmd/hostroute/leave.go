@@ -184,7 +184,7 @@ func ended(ctx context.Context, socket string) error {
 }
 
 func (a *app) showLeft(l agent.Leaving) error {
-	fmt.Fprintf(a.stdout, "%s has left: %s withdrawn, and the agent has ended for good.\n", l.Hypervisor, prefixes(l.Withdrawn))
+	fmt.Fprintf(a.stdout, "%s has left: %s withdrawn, and the agent ends for good.\n", l.Hypervisor, prefixes(l.Withdrawn))
 	t := newTable(a.stdout, "VRF", "PLANE", "REFLECTOR", "CONFIRMED")
 	for _, d := range l.Reflectors {
 		t.row(d.VRF, d.Plane, d.Address, confirmation(d.Confirmed, d.Reason))
