@@ -18,7 +18,7 @@ import (
 func All() []scenario.Scenario {
 	return []scenario.Scenario{
 		firstLight, disguise,
-		planeCut, planeOneWay, planeLossy, rrKill, bothRRKill, hostPowerOff, agentKill, agentUpgrade, coldStart, logOutage, drift,
+		planeCut, planeOneWay, planeLossy, rrKill, bothRRKill, hostPowerOff, agentKill, agentUpgrade, agentLeave, coldStart, logOutage, drift,
 		fourPlanes,
 	}
 }
