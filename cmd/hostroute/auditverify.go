@@ -22,10 +22,17 @@ type verified struct {
 
 func (a *app) auditVerify() *cobra.Command {
 	var checkpoints, key string
+	var published bool
 	c := a.command("verify", "Read all of the log, and name whatever is missing, altered or contradicts itself",
 		"hostroute audit verify --checkpoints checkpoints.txt --key auditor.pub",
 		func(ctx context.Context, _ []string) error {
+			if key != "" && checkpoints == "" && !published {
+				return errors.New("--key needs --checkpoints FILE or --published, which it is to hold against")
+			}
 			wanted, err := readCheckpoints(checkpoints, key)
+			if err == nil && published {
+				wanted, err = a.addPublished(ctx, wanted, key)
+			}
 			if err != nil {
 				return err
 			}
@@ -37,7 +44,7 @@ func (a *app) auditVerify() *cobra.Command {
 		})
 	c.Flags().StringVar(&checkpoints, "checkpoints", "", "also hold the log against the signed checkpoints in this `FILE`")
 	c.Flags().StringVar(&key, "key", "", "`FILE` with the public key that they must be signed with")
-	c.MarkFlagsRequiredTogether("checkpoints", "key")
+	c.Flags().BoolVar(&published, "published", false, "also hold it against those in the log that are signed with that key")
 	c.Long = "Read all of the log, and name whatever is missing, altered or contradicts itself, by\n" +
 		"sequence. Every message is held against its neighbours, against the chain of its\n" +
 		"subject and against what follows from the events before it.\n\n" +
@@ -90,6 +97,7 @@ func (a *app) showVerified(v verified, wanted int) error {
 
 func (a *app) auditCheckpoint() *cobra.Command {
 	var key, file string
+	var publish bool
 	c := a.command("checkpoint", "Verify the log, and sign what it is now", "hostroute audit checkpoint --key auditor.key --append checkpoints.txt",
 		func(ctx context.Context, _ []string) error {
 			secret, err := os.ReadFile(key)
@@ -99,10 +107,11 @@ func (a *app) auditCheckpoint() *cobra.Command {
 			if _, err := (log.Checkpoint{}).Sign(string(secret)); err != nil { // before all that reading
 				return fmt.Errorf("%s: %w", key, err)
 			}
-			return a.sign(ctx, string(secret), file)
+			return a.sign(ctx, string(secret), file, publish)
 		})
 	c.Flags().StringVar(&key, "key", "", "`FILE` with the secret key")
 	c.Flags().StringVar(&file, "append", "", "append it to this `FILE` instead of printing it")
+	c.Flags().BoolVar(&publish, "publish", false, "also put it into the log, where all who read the log see it")
 	c.Long = "Verify the log, and sign what it is now: how many messages it has, and the head of the\n" +
 		"Merkle tree over all of them (RFC 6962), as a signed note (c2sp.org/signed-note).\n\n" +
 		"Keep checkpoints where who can write the log can't write, and the secret key there too.\n" +
@@ -112,7 +121,7 @@ func (a *app) auditCheckpoint() *cobra.Command {
 }
 
 // sign signs a sound log.
-func (a *app) sign(ctx context.Context, secret, file string) error {
+func (a *app) sign(ctx context.Context, secret, file string, publish bool) error {
 	v, err := a.verify(ctx, nil)
 	if err != nil {
 		return err
@@ -123,6 +132,11 @@ func (a *app) sign(ctx context.Context, secret, file string) error {
 	signed, err := v.Checkpoint.Sign(secret)
 	if err != nil {
 		return err
+	}
+	if publish {
+		if err := a.publishCheckpoint(ctx, signed); err != nil {
+			return err
+		}
 	}
 	switch {
 	case file != "":
@@ -142,6 +156,16 @@ func (a *app) sign(ctx context.Context, secret, file string) error {
 	}
 	_, err = fmt.Fprint(a.stdout, signed)
 	return err
+}
+
+// publishCheckpoint puts a note into the log.
+func (a *app) publishCheckpoint(ctx context.Context, signed string) error {
+	l, err := a.ledger(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	return l.PublishCheckpoint(ctx, signed)
 }
 
 // appendCheckpoint adds a note to a file of notes, with an empty line between.
@@ -165,6 +189,9 @@ func readCheckpoints(file, key string) (list []log.Checkpoint, err error) {
 	if file == "" {
 		return nil, nil
 	}
+	if key == "" {
+		return nil, errors.New("--checkpoints needs --key FILE, the public key that they must be signed with")
+	}
 	public, err := os.ReadFile(key)
 	if err != nil {
 		return nil, fmt.Errorf("reading --key: %w", err)
@@ -184,6 +211,27 @@ func readCheckpoints(file, key string) (list []log.Checkpoint, err error) {
 		return nil, fmt.Errorf("%s has no checkpoint; `hostroute audit checkpoint --append %s` writes one", file, file)
 	}
 	return list, nil
+}
+
+// addPublished adds what is published in the log itself.
+func (a *app) addPublished(ctx context.Context, list []log.Checkpoint, key string) ([]log.Checkpoint, error) {
+	if key == "" {
+		return nil, errors.New("--published needs --key FILE, the public key that they must be signed with")
+	}
+	public, err := os.ReadFile(key)
+	if err != nil {
+		return nil, fmt.Errorf("reading --key: %w", err)
+	}
+	l, err := a.ledger(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	published, err := l.PublishedCheckpoints(ctx, string(public))
+	if err == nil && len(published) == 0 {
+		err = fmt.Errorf("the log has no checkpoint that is signed with %s; `hostroute audit checkpoint --publish` adds one", key)
+	}
+	return append(list, published...), err
 }
 
 // splitNotes cuts a file of notes after the signatures of each.

@@ -48,7 +48,7 @@ type entry struct {
 	ID       string          `json:"id"`
 	Type     string          `json:"type"`
 	Source   string          `json:"source,omitempty"`
-	Time     time.Time       `json:"time"` // as the publisher gave it
+	Time     time.Time       `json:"time"`              // as the publisher gave it
 	Version  int             `json:"version,omitempty"` // of the data, where it isn't 1: as publish takes it
 	Data     json.RawMessage `json:"data,omitempty"`
 	Error    string          `json:"error,omitempty"`

@@ -47,9 +47,17 @@ func (a *app) logServe() *cobra.Command {
 func (a *app) logInit() *cobra.Command {
 	var path string
 	var debug bool
-	c := a.command("init", "Make the streams of the log where they aren't, and check them where they are",
-		"hostroute log init --config /etc/hostroute/hostroute.yaml",
+	var cluster clusterFlags
+	c := a.command("init", "Make the streams of the log, or with --cluster what its servers and users need",
+		"hostroute log init --config /etc/hostroute/hostroute.yaml\n"+
+			"  hostroute log init --cluster DIR --server n1=198.51.100.10 --server n2=198.51.100.11 --server n3=198.51.100.12 --user agent:hv1 --user publisher:api",
 		func(ctx context.Context, _ []string) error {
+			if cluster.dir != "" {
+				return a.prepareCluster(&cluster)
+			}
+			if err := cluster.unused(); err != nil {
+				return err
+			}
 			cfg, err := loadLog(path)
 			if err != nil {
 				return err
@@ -66,7 +74,12 @@ func (a *app) logInit() *cobra.Command {
 				return err
 			})
 		})
+	c.Long = "Without --cluster, make the streams of the log where they aren't, and check them where they are.\n\n" +
+		"With --cluster, write what the servers of a cluster and its users need: a configuration for each server and a\n" +
+		"credentials file for each user. Run it again to add users or servers; no key is ever replaced, and no\n" +
+		"configuration of a server that is there."
 	configFlags(c, &path, &debug)
+	cluster.define(c)
 	return c
 }
 
@@ -91,11 +104,14 @@ func loadLog(path string) (*config.Config, error) {
 // the work has under way is finished.
 func withLog(ctx context.Context, c *config.Log, logger *slog.Logger, work func(context.Context, *log.Ledger, string) error) error {
 	if c.Embedded == nil {
-		nc, err := log.Connect(c.URL, log.ConnectOptions{Name: "hostroute log", Credentials: c.Credentials, Device: c.VRF, Logger: logger})
+		nc, err := log.Connect(c.URL, log.ConnectOptions{Name: "hostroute log", Credentials: c.Credentials, CA: c.CA, Device: c.VRF, Logger: logger})
 		if err != nil {
 			return err
 		}
-		return workOn(ctx, nc, c.Replicas, c.URL, work)
+		return workOn(ctx, nc, log.Options{Replicas: c.Replicas}, c.URL, func(ctx context.Context, l *log.Ledger, url string) error {
+			tellLayout(ctx, nc, logger)
+			return work(ctx, l, url)
+		})
 	}
 	server := log.NewServer(log.ServerOptions{
 		Store: c.Embedded.Store, Listen: listenText(c.Embedded), SyncInterval: c.Embedded.Sync, Logger: logger,
@@ -105,13 +121,15 @@ func withLog(ctx context.Context, c *config.Log, logger *slog.Logger, work func(
 		if err != nil {
 			return err
 		}
-		return workOn(ctx, nc, 1, server.URL(), work)
+		// Nobody else has this server, so nobody else would migrate it.
+		o := log.Options{Replicas: 1, Migrate: true, Say: func(what string) { logger.Info("migrating the log", "step", what) }}
+		return workOn(ctx, nc, o, server.URL(), work)
 	})
 }
 
-func workOn(ctx context.Context, nc *nats.Conn, replicas int, url string, work func(context.Context, *log.Ledger, string) error) error {
+func workOn(ctx context.Context, nc *nats.Conn, o log.Options, url string, work func(context.Context, *log.Ledger, string) error) error {
 	defer nc.Close()
-	l, err := log.Open(ctx, nc, log.Options{Replicas: replicas})
+	l, err := log.Open(ctx, nc, o)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"log": serveLog, "answer": answer, "status": status, "await": await, "expand": expand, "poison": poison, "leaving": leaving, "times": times,
+			"log": serveLog, "answer": answer, "status": status, "await": await, "expand": expand, "poison": poison, "stream": alterStream, "leaving": leaving, "times": times,
 		},
 	})
 }
@@ -104,6 +104,29 @@ func poison(ts *testscript.TestScript, _ bool, args []string) {
 	js, err := jetstream.New(nc)
 	ts.Check(err)
 	_, err = js.Publish(context.Background(), args[0], []byte("nonsense"))
+	ts.Check(err)
+}
+
+// alterStream deletes a stream, or sets its description and how many consumers it
+// may have, as somebody with rights would by hand.
+func alterStream(ts *testscript.TestScript, _ bool, args []string) {
+	nc, err := nats.Connect(ts.Getenv("HOSTROUTE_LOG"))
+	ts.Check(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if args[0] == "delete" {
+		ts.Check(js.DeleteStream(ctx, args[1]))
+		return
+	}
+	s, err := js.Stream(ctx, args[1])
+	ts.Check(err)
+	c := s.CachedInfo().Config
+	c.MaxConsumers, err = strconv.Atoi(args[2])
+	ts.Check(err)
+	_, err = js.UpdateStream(ctx, c)
 	ts.Check(err)
 }
 

@@ -331,3 +331,41 @@ func TestAgentsOfThePreviousReleaseGoOn(t *testing.T) {
 		t.Errorf("%+v, %v", v, err)
 	}
 }
+
+func TestPublishedCheckpoints(t *testing.T) {
+	l := oldLab(t)
+	secret, public, err := NewCheckpointKey("auditor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, stranger, err := NewCheckpointKey("auditor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Checkpoint{Ledger: l.ledger.Identity(), Size: 1}
+	signed, err := c.Sign(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.ledger.PublishCheckpoint(l.ctx, signed); !errors.Is(err, errNoCheckpoints) {
+		t.Errorf("in a log without their stream: %v", err)
+	}
+	if _, err := l.ledger.PublishedCheckpoints(l.ctx, public); !errors.Is(err, errNoCheckpoints) {
+		t.Errorf("in a log without their stream: %v", err)
+	}
+	if _, err := l.migrator("somebody").Up(l.ctx, UpOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	l.raw(migrations.SubjectCheckpoint, nil, "rubbish")
+	for range 2 {
+		if err := l.ledger.PublishCheckpoint(l.ctx, signed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list, err := l.ledger.PublishedCheckpoints(l.ctx, public); err != nil || !slices.Equal(list, []Checkpoint{c, c}) {
+		t.Errorf("got %v, %v; want it twice", list, err)
+	}
+	if list, err := l.ledger.PublishedCheckpoints(l.ctx, stranger); err != nil || len(list) > 0 {
+		t.Errorf("signed by somebody else are %v, %v", list, err)
+	}
+}

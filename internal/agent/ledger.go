@@ -113,7 +113,7 @@ func (t *logTask) Run(ctx context.Context) error {
 		return t.serve(ctx)
 	}
 	nc, err := log.Connect(t.cfg.Log.URL, log.ConnectOptions{
-		Name: "hostroute agent " + t.cfg.Hypervisor, Wait: true, Credentials: t.cfg.Log.Credentials,
+		Name: "hostroute agent " + t.cfg.Hypervisor, Wait: true, Credentials: t.cfg.Log.Credentials, CA: t.cfg.Log.CA,
 		Device: t.cfg.Log.VRF, Dialer: t.dialer, Outage: &t.outage, Logger: t.log,
 	})
 	if err != nil {
@@ -197,7 +197,9 @@ func (t *logTask) serve(ctx context.Context) error {
 
 // onServer runs the log service and, when it answers, the follower.
 func (t *logTask) onServer(ctx context.Context, nc *nats.Conn) error {
-	ledger, err := log.Open(ctx, nc, log.Options{Replicas: 1})
+	ledger, err := log.Open(ctx, nc, log.Options{
+		Replicas: 1, Migrate: true, Say: func(what string) { t.log.Info("migrating the log", "step", what) },
+	})
 	if ctx.Err() != nil {
 		return nil
 	}
