@@ -101,12 +101,13 @@ func (w *world) asBefore(ctx context.Context, before string) {
 }
 
 var (
-	// nextHopIDs are new ones after a loss; what they lead to isn't.
-	nextHopIDs = regexp.MustCompile(`\b(nhid|id|group) [0-9/]+ ?`)
+	// nextHopIDs are new ones after a loss; what they lead to isn't, nor how many are in a group.
+	nextHopIDs = regexp.MustCompile(`\b(nhid|id|group) [0-9/]+`)
+	digits     = regexp.MustCompile(`[0-9]+`)
 	// heardElements are those of a set that packets fill: they come and go.
 	heardElements = regexp.MustCompile(`(?s)(flags [a-z,]*dynamic[^}=]*?)elements = \{.*?\}`)
 	// setElements are shown in no order, and in lines of some length.
-	setElements = regexp.MustCompile(`(?s)elements = \{(.*?)\}`)
+	setElements = regexp.MustCompile(`(?s)elements = \{.*?\}`)
 	// briefAddresses are all on one line, in no order.
 	briefAddresses = regexp.MustCompile(`(?m)^(\S+ +(?:UP|DOWN|UNKNOWN)) +((?:[0-9a-f.:]+/\d+ ?)+)$`)
 	// restless is what an address is for a moment only.
@@ -118,9 +119,11 @@ var (
 // withoutNumbers leaves of what ip(8) and nft(8) show that which somebody wants so, one
 // thing a line.
 func withoutNumbers(shown string) string {
-	shown = nextHopIDs.ReplaceAllString(shown, "")
+	shown = nextHopIDs.ReplaceAllStringFunc(shown, func(id string) string { return digits.ReplaceAllString(id, "N") })
 	shown = heardElements.ReplaceAllString(shown, "$1")
-	shown = setElements.ReplaceAllStringFunc(shown, func(list string) string { return strings.ReplaceAll(list, ",", "\n") })
+	shown = setElements.ReplaceAllStringFunc(shown, func(list string) string {
+		return strings.NewReplacer("{", "{\n", ",", "\n", "}", "\n}").Replace(list)
+	})
 	shown = briefAddresses.ReplaceAllStringFunc(shown, func(line string) string {
 		f := strings.Fields(line)
 		return f[0] + " " + f[1] + "\n" + f[0] + " " + strings.Join(f[2:], "\n"+f[0]+" ")
