@@ -55,7 +55,7 @@ func (a *app) connect() (*nats.Conn, error) {
 	if !config.ValidServers(a.logURL) {
 		return nil, errors.New("--log or HOSTROUTE_LOG names no NATS server; write it like " + defaultLog + ", several with commas between")
 	}
-	nc, err := log.Connect(a.logURL, log.ConnectOptions{Name: "hostroute " + a.source, Credentials: a.creds})
+	nc, err := log.Connect(a.logURL, log.ConnectOptions{Name: "hostroute " + a.source, Credentials: a.creds, CA: a.ca})
 	switch {
 	case errors.Is(err, os.ErrNotExist) && a.creds != "":
 		return nil, fmt.Errorf("%w; --credentials or HOSTROUTE_CREDENTIALS names another file", err)

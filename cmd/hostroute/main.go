@@ -43,6 +43,7 @@ type app struct {
 	// The global flags.
 	logURL string
 	creds  string
+	ca     string
 	source string
 	json   bool
 

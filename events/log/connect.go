@@ -19,9 +19,11 @@ type ConnectOptions struct {
 	// Wait makes Connect return at once and the connection come up when the
 	// server does, as an agent needs that starts before its network.
 	Wait        bool
-	Credentials string // file with the user's JWT and seed; none by default
-	// Inbox is the prefix of subjects for answers, "_INBOX" by default. A user
-	// who may hear only answers of their own needs one of their own.
+	Credentials string // file with the user's nkey seed, or JWT and seed; none by default
+	CA          string // file with the certificates that a server's is checked by; the system's by default
+	// Inbox is the prefix of subjects for answers. By default it is "_INBOX" and,
+	// with credentials, the public key: a user who may hear only answers of their
+	// own needs one of their own.
 	Inbox string
 	// Device is the VRF that the connection is bound to; none by default.
 	Device string
@@ -39,14 +41,19 @@ func Connect(urls string, o ConnectOptions) (*nats.Conn, error) {
 		outage = &Outage{}
 	}
 	options := connectOptions(o, outage)
+	credentials, err := credentialOptions(o.Credentials, o.Inbox)
+	if err != nil {
+		return nil, err
+	}
+	options = append(options, credentials...)
 	switch {
 	case o.Dialer != nil:
 		options = append(options, nats.SetCustomDialer(o.Dialer))
 	case o.Device != "":
 		options = append(options, nats.SetCustomDialer(deviceDialer(o.Device)))
 	}
-	if o.Credentials != "" {
-		options = append(options, nats.UserCredentials(o.Credentials))
+	if o.CA != "" {
+		options = append(options, nats.RootCAs(o.CA))
 	}
 	nc, err := nats.Connect(urls, options...)
 	if err != nil {
@@ -94,7 +101,8 @@ func (s *Server) Connect(o ConnectOptions) (*nats.Conn, error) {
 	if running == nil {
 		return nil, fmt.Errorf("connecting to the embedded log: it isn't running")
 	}
-	nc, err := nats.Connect(running.ClientURL(), append(connectOptions(o, &Outage{}), nats.InProcessServer(s))...)
+	options := append(connectOptions(o, &Outage{}), inboxOption(o.Inbox)...)
+	nc, err := nats.Connect(running.ClientURL(), append(options, nats.InProcessServer(s))...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the embedded log: %w", err)
 	}
@@ -113,9 +121,6 @@ func connectOptions(o ConnectOptions, outage *Outage) []nats.Option {
 	)
 	if o.Wait { // also for a user who is let in again
 		options = append(options, nats.IgnoreAuthErrorAbort())
-	}
-	if o.Inbox != "" {
-		options = append(options, nats.CustomInboxPrefix(o.Inbox))
 	}
 	return options
 }

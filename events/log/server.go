@@ -15,6 +15,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sys/unix"
+
+	"github.com/hostroute/hostroute/internal/access"
 )
 
 // ServerOptions of an embedded [Server].
@@ -129,6 +131,7 @@ func (s *Server) serverOptions() (*server.Options, error) {
 	if s.options.Store == "" {
 		return nil, errors.New("no directory for the store is given")
 	}
+	limits := access.DefaultLimits()
 	o := &server.Options{
 		ServerName:   "hostroute",
 		JetStream:    true,
@@ -138,10 +141,12 @@ func (s *Server) serverOptions() (*server.Options, error) {
 		NoSigs:       true,
 		DontListen:   s.options.Listen == "",
 		JetStreamLimits: server.JSLimitOpts{
-			MaxBatchInflightPerStream: 1000,
-			MaxBatchInflightTotal:     5000,
+			MaxBatchInflightPerStream: limits.BatchesPerStream,
+			MaxBatchInflightTotal:     limits.Batches,
 			DefaultMaxConsumers:       -1,
 		},
+		MaxPayload:    limits.Payload,
+		WriteDeadline: limits.WriteDeadline,
 	}
 	if o.DontListen {
 		return o, nil

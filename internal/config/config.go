@@ -28,7 +28,8 @@ type Log struct {
 	URL         string    `yaml:"url,omitempty"` // NATS servers, comma separated
 	Embedded    *Embedded `yaml:"embedded,omitempty"`
 	VRF         string    `yaml:"vrf,omitempty"`         // the device connections are bound to; empty: the default VRF
-	Credentials string    `yaml:"credentials,omitempty"` // absolute path of a NATS .creds file
+	Credentials string    `yaml:"credentials,omitempty"` // absolute path of a NATS credentials file
+	CA          string    `yaml:"ca,omitempty"`          // absolute path of the certificates that tell a server; empty: the system's
 	Replicas    int       `yaml:"replicas"`
 }
 

@@ -109,6 +109,9 @@ func (c *checker) log(raw *rawLog, state string) Log {
 	if raw.Credentials.text != "" {
 		l.Credentials = c.path(raw.Credentials)
 	}
+	if raw.CA.text != "" {
+		l.CA = c.path(raw.CA)
+	}
 	replicas := map[string]int{"1": 1, "3": 3, "5": 5}
 	if l.Replicas = replicas[raw.Replicas.text]; l.Replicas == 0 {
 		c.refuse(raw.Replicas)
@@ -116,7 +119,7 @@ func (c *checker) log(raw *rawLog, state string) Log {
 	if raw.Embedded == nil {
 		return l
 	}
-	for _, v := range []value{raw.VRF, raw.Credentials, raw.Replicas} {
+	for _, v := range []value{raw.VRF, raw.Credentials, raw.CA, raw.Replicas} {
 		if v.set && v.text != "" && v.text != "1" {
 			c.bad(v, "is for log.url only; an embedded server is one, in this process")
 		}

@@ -235,3 +235,20 @@ func TestRoles(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestParseAuthority(t *testing.T) {
+	const text = "hypervisor: hv1\nlog:\n  url: tls://198.51.100.10:4222\n  ca: /etc/hostroute/ca.pem\n"
+	cfg, err := Parse(strings.NewReader(text))
+	if err != nil || cfg.Log.CA != "/etc/hostroute/ca.pem" {
+		t.Errorf("log.ca is %q (%v)", cfg.Log.CA, err)
+	}
+	for _, c := range []struct{ old, new, want string }{
+		{"/etc/hostroute/ca.pem", "ca.pem", `line 4: log.ca: "ca.pem": must be an absolute path`},
+		{"  url: tls://198.51.100.10:4222", "  embedded:",
+			`line 4: log.ca: "/etc/hostroute/ca.pem": is for log.url only; an embedded server is one, in this process`},
+	} {
+		if _, err := Parse(strings.NewReader(strings.Replace(text, c.old, c.new, 1))); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v; want %s", err, c.want)
+		}
+	}
+}

@@ -40,6 +40,7 @@ type rawLog struct {
 	Embedded    *rawEmbedded `yaml:"embedded"`
 	VRF         value        `yaml:"vrf" default:"" allowed:"an interface name"`
 	Credentials value        `yaml:"credentials" default:"" allowed:"an absolute path"`
+	CA          value        `yaml:"ca" default:"" allowed:"an absolute path"`
 	Replicas    value        `yaml:"replicas" default:"1" allowed:"1, 3 or 5"`
 }
 

@@ -1,0 +1,148 @@
+package access
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/migrations"
+)
+
+// Role is what somebody is to the log.
+type Role string
+
+// The roles, from the least trusted to the most.
+const (
+	// Agent is the hypervisor whose name the user has. It hears what concerns it
+	// and asks for its own snapshot; it may not use JetStream.
+	Agent Role = "agent"
+	// Publisher asks the log service to store events, and nothing else: that
+	// service decides whether they may be.
+	Publisher Role = "publisher"
+	// Auditor reads all history and publishes signed checkpoints. Since it may
+	// make consumers, it can have messages of the log delivered where it likes;
+	// none that it wrote, and agents ignore them.
+	Auditor Role = "auditor"
+	// Service is the log service, and a program that writes to the ledger itself
+	// through package events/log. It is trusted to write only what that decides.
+	Service Role = "service"
+	// Operator makes and migrates the streams, and may do all that the service
+	// may. It can't delete or purge the ledger; but who may change a stream can
+	// give it limits, so an operator's key is for people, not for programs.
+	Operator Role = "operator"
+	// System looks after the servers themselves, in an account of its own: takes
+	// one out of the cluster that is gone for good. It sees no events.
+	System Role = "system"
+)
+
+// Roles lists all of them.
+func Roles() []Role { return []Role{Agent, Publisher, Auditor, Service, Operator, System} }
+
+// The subjects of requests to the log service.
+const (
+	publishRequest  = "hostroute.publish"
+	snapshotRequest = "hostroute.snapshot." // followed by the name of a hypervisor
+)
+
+// bucket is where migrations write down who applied them.
+const bucket = "hostroute-meta"
+
+// Inbox is the prefix under which the user with a public key hears answers.
+func Inbox(key string) string { return "_INBOX." + key }
+
+// Rights are the subjects that a user may publish to and subscribe to; what is
+// denied is so although it is listed.
+type Rights struct {
+	Publish     []string
+	DenyPublish []string
+	Subscribe   []string
+}
+
+// RightsOf lists the rights of a role. The name counts for an agent, whose it
+// is the hypervisor's. System has no list: it may do all in its account.
+func RightsOf(role Role, name, key string) Rights {
+	answers := Inbox(key) + ".>"
+	switch role {
+	case Agent:
+		return Rights{
+			Publish:   []string{snapshotRequest + name},
+			Subscribe: []string{live(events.SubjectTick(name)), live(events.SubjectFeed(name, "*")), live(events.SubjectNetTick), answers},
+		}
+	case Publisher:
+		return Rights{Publish: []string{publishRequest}, Subscribe: []string{answers}}
+	case Auditor:
+		return Rights{Publish: append(reading(), migrations.SubjectCheckpoint), Subscribe: []string{answers}}
+	case Service:
+		return Rights{Publish: append(reading(), events.SubjectAll, "_INBOX.>"), Subscribe: serving(answers)}
+	case Operator:
+		return Rights{
+			Publish: []string{
+				"$JS.API.>", "$KV." + bucket + ".>", "$SRV.>", events.SubjectAll, migrations.SubjectCheckpoint,
+				publishRequest, snapshotRequest + "*", "_INBOX.>",
+			},
+			DenyPublish: forgetting(),
+			Subscribe:   append(serving(answers), "$JS.EVENT.>"),
+		}
+	}
+	return Rights{}
+}
+
+// live is where a stored message is heard.
+func live(subject string) string { return migrations.Live + strings.TrimPrefix(subject, "hr") }
+
+// serving is what the log service hears: requests, and questions about itself
+// as every NATS service answers them.
+func serving(answers string) []string {
+	return []string{publishRequest, snapshotRequest + "*", "$SRV.>", answers}
+}
+
+// reading is what reading the log takes of JetStream's API. Names of consumers
+// can't be listed: who knows one may take its messages away.
+func reading() []string {
+	var list []string
+	for _, s := range []string{migrations.Ledger, migrations.Feeds, migrations.Checkpoints} {
+		list = append(list,
+			"$JS.API.STREAM.INFO."+s,
+			"$JS.API.STREAM.MSG.GET."+s,
+			"$JS.API.CONSUMER.CREATE."+s+".*",
+			"$JS.API.CONSUMER.MSG.NEXT."+s+".*",
+			"$JS.API.CONSUMER.DELETE."+s+".*",
+		)
+	}
+	return list
+}
+
+// forgetting is what would take history away. The streams deny it too, save
+// for a deletion of the whole.
+func forgetting() []string {
+	var list []string
+	for _, s := range []string{migrations.Ledger, migrations.Checkpoints} {
+		list = append(list, "$JS.API.STREAM.DELETE."+s, "$JS.API.STREAM.PURGE."+s, "$JS.API.STREAM.MSG.DELETE."+s)
+	}
+	return list
+}
+
+// User is somebody with keys. All keys have the same rights; there are several
+// only while one is replaced.
+type User struct {
+	Role Role     `json:"role"`
+	Name string   `json:"name"`
+	Keys []string `json:"keys"` // public nkeys, the newest last
+}
+
+// String is how people and commands name a user.
+func (u User) String() string { return string(u.Role) + ":" + u.Name }
+
+// ParseUser reads ROLE:NAME.
+func ParseUser(s string) (User, error) {
+	role, name, _ := strings.Cut(s, ":")
+	u := User{Role: Role(role), Name: name}
+	if !slices.Contains(Roles(), u.Role) {
+		return u, fmt.Errorf("%q: must be ROLE:NAME, the role one of %v", s, Roles())
+	}
+	if err := events.CheckName("name", name); err != nil {
+		return u, fmt.Errorf("%q: %w", s, err)
+	}
+	return u, nil
+}
