@@ -3,6 +3,7 @@ package events
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Code classifies an [Error] for programs; the text is for people.
@@ -26,6 +27,16 @@ type Error struct {
 	Field  string `json:"field,omitempty"`
 	Value  string `json:"value,omitempty"`
 	Reason string `json:"reason"`
+	// Held says, where a prefix is refused for it, who holds that.
+	Held *Held `json:"held,omitempty"`
+}
+
+// Held is who holds a prefix, and since when: the sequence of the event that
+// gave it, and the time at which the log stored that.
+type Held struct {
+	VM       string    `json:"vm"`
+	Sequence uint64    `json:"sequence"`
+	Since    time.Time `json:"since,omitzero"`
 }
 
 // Error reads like "IPAssigned: prefix "203.0.113.7/24": host bits are set".

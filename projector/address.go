@@ -62,12 +62,14 @@ func grantable(c *Claim, p events.Prefix, vm string, role events.Role) error {
 	}
 	if i := c.owner(vm); i >= 0 {
 		return &events.Error{Code: events.CodeExists, Field: "prefix", Value: p.String(),
-			Reason: fmt.Sprintf("guest %q holds it already, since sequence %d", vm, c.Owners[i].Since)}
+			Reason: fmt.Sprintf("guest %q holds it already, since sequence %d", vm, c.Owners[i].Since),
+			Held:   &events.Held{VM: vm, Sequence: c.Owners[i].Since}}
 	}
 	o := c.Owners[0]
 	if role != events.RoleAnycast || o.Role != events.RoleAnycast {
 		return &events.Error{Code: events.CodeTaken, Field: "prefix", Value: p.String(),
-			Reason: fmt.Sprintf("guest %q holds it as %s since sequence %d", o.VM, o.Role, o.Since)}
+			Reason: fmt.Sprintf("guest %q holds it as %s since sequence %d", o.VM, o.Role, o.Since),
+			Held:   &events.Held{VM: o.VM, Sequence: o.Since}}
 	}
 	return nil
 }
@@ -138,7 +140,8 @@ func (t *transaction) ipMoved(d *events.IPMoved) error {
 	}
 	if i := claim.owner(d.To); i >= 0 {
 		return &events.Error{Code: events.CodeExists, Field: "to", Value: d.To,
-			Reason: fmt.Sprintf("holds %s already, since sequence %d", d.Prefix, claim.Owners[i].Since)}
+			Reason: fmt.Sprintf("holds %s already, since sequence %d", d.Prefix, claim.Owners[i].Since),
+			Held:   &events.Held{VM: d.To, Sequence: claim.Owners[i].Since}}
 	}
 	if len(claim.Owners) > 1 {
 		return &events.Error{Code: events.CodeRefused, Field: "prefix", Value: d.Prefix.String(),
@@ -176,7 +179,8 @@ func (t *transaction) ipReleased(d *events.IPReleased) error {
 	if claim.owner(vm) < 0 {
 		o := claim.Owners[0]
 		return &events.Error{Code: events.CodeRefused, Field: "vm", Value: vm,
-			Reason: fmt.Sprintf("doesn't hold %s; guest %q does, since sequence %d", d.Prefix, o.VM, o.Since)}
+			Reason: fmt.Sprintf("doesn't hold %s; guest %q does, since sequence %d", d.Prefix, o.VM, o.Since),
+			Held:   &events.Held{VM: o.VM, Sequence: o.Since}}
 	}
 	if err := t.drop(vm, d.VRF, d.Prefix.Prefix); err != nil {
 		return err

@@ -257,7 +257,7 @@ func (f *filler) publish(s *projector.State, data events.Data) {
 			b.Prev = &prev
 		}
 		for _, vm := range m.Feed {
-			b.Feed = append(b.Feed, covered{VM: vm, Hash: hashes[vm]})
+			b.Feed = append(b.Feed, covered{VM: vm, Hash: hashes[events.SubjectFeed(strings.TrimPrefix(m.Subject, events.SubjectTick("")), vm)]})
 		}
 		h := headersOf(d.Event)
 		h[headerOffset] = []string{strconv.Itoa(offset)}
@@ -265,7 +265,7 @@ func (f *filler) publish(s *projector.State, data events.Data) {
 		if m.Chained {
 			f.links[m.Subject] = Link{Sequence: f.next, Hash: hash}
 		} else {
-			hashes[m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]] = hash
+			hashes[m.Subject] = hash
 		}
 		f.next++
 	}

@@ -66,7 +66,7 @@ func ExampleLedger_Publish() {
 		if !errors.As(err, &refused) {
 			return err
 		}
-		fmt.Println(refused.Code, refused.Reason)
+		fmt.Println(refused.Code, "by", refused.Held.VM, "since sequence", refused.Held.Sequence)
 		return nil
 	})
 	if err != nil {
@@ -75,7 +75,7 @@ func ExampleLedger_Publish() {
 	// Output:
 	// stored before: false
 	// stored before: true
-	// taken guest "web-1" holds it as primary since sequence 12
+	// taken by web-1 since sequence 12
 }
 
 // History is read by what it is about.

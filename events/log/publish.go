@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
 	"github.com/hostroute/hostroute/events"
@@ -51,10 +52,29 @@ func (l *Ledger) Publish(ctx context.Context, e events.Event) (Stored, error) {
 	}
 	stored, err := p.run(ctx)
 	var bad *events.Error
-	if err != nil && !errors.As(err, &bad) {
+	switch {
+	case err == nil:
+	case !errors.As(err, &bad):
 		err = fmt.Errorf("publishing %s %s: %w", p.event.Type(), p.event.ID, explain(l.nc, err))
+	case bad.Held != nil:
+		l.sinceWhen(ctx, bad)
 	}
 	return stored, err
+}
+
+// sinceWhen adds to an error that names a holder when the log stored that. The
+// error is as right without.
+func (l *Ledger) sinceWhen(ctx context.Context, bad *events.Error) {
+	r, ok, err := l.get.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return l.ledger.GetMsg(ctx, bad.Held.Sequence)
+	})
+	if err != nil || !ok {
+		return
+	}
+	held := *bad.Held
+	held.Since = r.Time.UTC()
+	bad.Held = &held
+	bad.Reason += held.Since.Format(" (2006-01-02 15:04:05Z)")
 }
 
 // publication is one event on its way into the log.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hostroute/hostroute/events"
 )
@@ -62,6 +63,28 @@ func TestPublishRefusesWhatTheLogForbids(t *testing.T) {
 	} {
 		_, err := l.ledger.Publish(l.ctx, events.Event{Data: c.data})
 		wantError(t, err, c.code, c.words...)
+	}
+}
+
+// TestARefusalSaysWhoHoldsItSinceWhen wants it in the text and beside it.
+func TestARefusalSaysWhoHoldsItSinceWhen(t *testing.T) {
+	l := newLab(t)
+	l.base()
+	given := l.publish(assign("203.0.113.7/32", "vm1"))[0]
+	for _, d := range []events.Data{assign("203.0.113.7/32", "vm2"), assign("203.0.113.7/32", "vm1"),
+		&events.IPReleased{Prefix: pfx("203.0.113.7/32"), VM: "vm2"}, &events.IPMoved{Prefix: pfx("203.0.113.7/32"), To: "vm1"}} {
+		_, err := l.ledger.Publish(l.ctx, events.Event{Data: d})
+		var bad *events.Error
+		if !errors.As(err, &bad) || bad.Held == nil {
+			t.Errorf("%+v: %v doesn't say who holds it", d, err)
+			continue
+		}
+		if bad.Held.VM != "vm1" || bad.Held.Sequence != given.Sequence || time.Since(bad.Held.Since).Abs() > time.Minute {
+			t.Errorf("%+v: it is held by %+v", d, bad.Held)
+		}
+		if want := bad.Held.Since.Format("2006-01-02 15:04:05Z"); !strings.Contains(err.Error(), want) {
+			t.Errorf("%q doesn't say %s", err, want)
+		}
 	}
 }
 

@@ -183,3 +183,18 @@ func (l *lab) herd(b *testing.B, hypervisors, guests int) {
 	b.ReportMetric(took[len(took)*99/100].Seconds(), "p99-s")
 	b.ReportMetric(took[len(took)-1].Seconds(), "last-s")
 }
+
+// BenchmarkVerify prints how many messages a second are verified.
+func BenchmarkVerify(b *testing.B) {
+	l, f := newFiller(b)
+	f.publish(f.shared, network("web", "public", "10.0.0.0/8"))
+	f.others(0, 2000, eventsEach)
+	l.serveFilled(f)
+	for b.Loop() {
+		v, err := l.ledger.Verify(l.ctx, VerifyOptions{}, func(f Finding) { b.Errorf("%s", f) })
+		if err != nil || v.Messages != f.next-1 {
+			b.Fatalf("%+v, %v", v, err)
+		}
+	}
+	b.ReportMetric(float64(f.next-1)*float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+}
