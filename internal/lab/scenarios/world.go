@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,10 +107,17 @@ func (w *world) healthy(ctx context.Context, hypervisor string) error {
 	if err := w.ask(ctx, hypervisor, "status", &s); err != nil {
 		return err
 	}
-	if !s.Healthy {
-		return fmt.Errorf("%s: %s", hypervisor, strings.Join(s.Problems, "; "))
+	if serious := slices.DeleteFunc(s.Problems, starved); len(serious) > 0 {
+		return fmt.Errorf("%s: %s", hypervisor, strings.Join(serious, "; "))
 	}
 	return nil
+}
+
+// starved tells the problem that an emulated machine has with itself: BFD's
+// packets come late where every process waits for its turn, and some are taken
+// for lost. A plane that is avoided for it is none of that.
+func starved(problem string) bool {
+	return lab.TimeFactor() > 1 && strings.Contains(problem, "loses about") && strings.Contains(problem, "it is used")
 }
 
 // everywhere asks for every hypervisor.
