@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hostroute/hostroute/internal/access"
 	"github.com/hostroute/hostroute/migrations"
 )
 
@@ -31,6 +32,7 @@ type Options struct {
 // safe for concurrent use.
 type Ledger struct {
 	nc      *nats.Conn
+	js      jetstream.JetStream
 	ledger  jetstream.Stream
 	feeds   jetstream.Stream
 	get     getter
@@ -47,12 +49,12 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = 5 * time.Second
 	}
-	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(o.Timeout))
+	js, err := api(ctx, nc, o.Timeout)
 	if err != nil {
 		return nil, fmt.Errorf("opening the log: %w", err)
 	}
 	l := &Ledger{
-		nc: nc, timeout: o.Timeout, retries: make(chan struct{}, 1),
+		nc: nc, js: js, timeout: o.Timeout, retries: make(chan struct{}, 1),
 	}
 	for _, s := range migrations.Latest() {
 		if s.Name != migrations.Ledger && s.Name != migrations.Feeds && !l.empty() {
@@ -80,6 +82,28 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	return l, err
 }
 
+// api is JetStream as this user reaches it. An auditor's account has none of its
+// own; what it may ask of the log's is imported there (see package access).
+func api(ctx context.Context, nc *nats.Conn, timeout time.Duration) (jetstream.JetStream, error) {
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(timeout))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if _, err = js.Stream(ctx, migrations.Ledger); !errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+		return js, nil // any other error comes up again
+	}
+	imported, err := jetstream.NewWithDomain(nc, access.Domain, jetstream.WithDefaultTimeout(timeout))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := imported.Stream(ctx, migrations.Ledger); err != nil {
+		return js, nil
+	}
+	return imported, nil
+}
+
 // empty says that nothing was in the log when it was opened.
 func (l *Ledger) empty() bool { return l.ledger.CachedInfo().State.LastSeq == 0 }
 
@@ -100,7 +124,10 @@ func (l *Ledger) LastSequence(ctx context.Context) (uint64, error) {
 
 // explain says what can be done about errors that a user meets.
 func explain(nc *nats.Conn, err error) error {
+	refused := nc.LastError()
 	switch {
+	case isUnavailable(err) && errors.Is(refused, nats.ErrPermissionViolation): // which is told apart from the answer
+		return fmt.Errorf("%w; this user may not do it: %w", err, refused)
 	case errors.Is(err, nats.ErrReconnectBufExceeded): // the buffer has no room at all, see connectOptions
 		return fmt.Errorf("not connected to NATS at the moment, trying again all the time: %w", nats.ErrDisconnected)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):

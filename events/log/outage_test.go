@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/hostroute/hostroute/internal/testenv"
 )
 
@@ -78,10 +80,18 @@ func TestAnOutageHasAReasonAndABeginning(t *testing.T) {
 // TestAUserWhoIsRefusedGoesOnTrying: the user may be let in again, and the agent
 // serves on meanwhile.
 func TestAUserWhoIsRefusedGoesOnTrying(t *testing.T) {
-	address := startServerWithUsers(t)
+	server, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, Username: "hv1", Password: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Start()
+	t.Cleanup(func() { server.Shutdown(); server.WaitForShutdown() })
+	if !server.ReadyForConnections(patience) {
+		t.Fatal("the server doesn't become ready")
+	}
 	var o Outage
 	var l lines
-	nc := wait(t, "nats://hv1:wrong@"+address, &o, &l)
+	nc := wait(t, "nats://hv1:wrong@"+strings.TrimPrefix(server.ClientURL(), "nats://"), &o, &l)
 	testenv.Eventually(t, "the reason is known", func() bool {
 		_, reason := o.Now()
 		return strings.Contains(reason, "Authorization Violation")

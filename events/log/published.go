@@ -18,11 +18,7 @@ var errNoCheckpoints = fmt.Errorf("this log has no stream %s yet; `hostroute mig
 // it. It is no substitute for keeping it elsewhere: who can destroy the log can
 // destroy this too, but can't sign another.
 func (l *Ledger) PublishCheckpoint(ctx context.Context, signed string) error {
-	js, err := jetstream.New(l.nc, jetstream.WithDefaultTimeout(l.timeout))
-	if err != nil {
-		return err
-	}
-	_, err = js.Publish(ctx, migrations.SubjectCheckpoint, []byte(signed), jetstream.WithExpectStream(migrations.Checkpoints))
+	_, err := l.js.Publish(ctx, migrations.SubjectCheckpoint, []byte(signed), jetstream.WithExpectStream(migrations.Checkpoints))
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) {
 		err = errNoCheckpoints
 	}
@@ -35,26 +31,29 @@ func (l *Ledger) PublishCheckpoint(ctx context.Context, signed string) error {
 // PublishedCheckpoints reads what was published that way and is signed by the
 // owner of the key, oldest first. Other auditors have keys of their own.
 func (l *Ledger) PublishedCheckpoints(ctx context.Context, verifierKey string) (list []Checkpoint, err error) {
-	js, err := jetstream.New(l.nc, jetstream.WithDefaultTimeout(l.timeout))
-	if err != nil {
-		return nil, err
-	}
-	stream, err := js.Stream(ctx, migrations.Checkpoints)
+	stream, err := l.js.Stream(ctx, migrations.Checkpoints)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = errNoCheckpoints
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading published checkpoints: %w", explain(l.nc, err))
 	}
-	s := scan{stream: stream, from: 1, timeout: l.timeout}
-	err = s.run(ctx, func(r raw) error {
+	// One by one, since auditors may have no consumer there: whoever can write to
+	// a stream and have it delivered can write anywhere.
+	g := getter{stream: stream, timeout: l.timeout}
+	for next := uint64(1); ; {
+		r, ok, err := g.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+			return stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(migrations.SubjectCheckpoint))
+		})
+		if err != nil {
+			return nil, fmt.Errorf("reading published checkpoints: %w", explain(l.nc, err))
+		}
+		if !ok {
+			return list, nil
+		}
+		next = r.Sequence + 1
 		if c, err := OpenCheckpoint(string(r.Body), verifierKey); err == nil {
 			list = append(list, c)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading published checkpoints: %w", explain(l.nc, err))
 	}
-	return list, nil
 }

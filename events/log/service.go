@@ -99,6 +99,10 @@ func (s *Service) Run(ctx context.Context) error {
 		}},
 	} {
 		handler := func(r micro.Request) {
+			if !answerable(r.Reply()) {
+				s.log.Warn("request ignored that wants its answer elsewhere than in an inbox", "subject", r.Subject(), "reply", r.Reply())
+				return
+			}
 			if !e.pool.work(func() { e.handle(r) }) {
 				s.respond(r.Error("503", stoppingReason, []byte(stoppingReply)))
 			}
@@ -131,6 +135,10 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// answerable tells whether an answer may go to a subject. NATS lets an asker
+// choose any, and this service may write to the ledger, which its askers may not.
+func answerable(reply string) bool { return reply == "" || strings.HasPrefix(reply, "_INBOX.") }
 
 // What requests are answered that arrive during a stop; both kinds of asker
 // understand it.

@@ -2,7 +2,10 @@ package access
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/hostroute/hostroute/migrations"
 )
 
 // The folder of a server, and the files in it.
@@ -81,13 +84,14 @@ ping_max: 2
 # At a planned stop clients are sent elsewhere over this time, not all at once.
 lame_duck_duration: "60s"
 
+# What stores the log.
 jetstream {
   # The history of everything: on a disk of its own, backed up with hostroute log backup.
   store_dir: "/var/lib/nats"
   # What was confirmed is on the disk. The default is every two minutes, and a power failure that takes all servers
   # loses that much of what publishers were told is stored. With three servers it costs little: writes are gathered.
   sync_interval: always
-  # A fuse below the size of the disk: a full one stops the log with an error, while a full file system damages it.
+  # A fuse below the size of the disk: at this size the log refuses writes with an error; a full disk does worse.
   max_file_store: 100GB
   # Only readers' positions are kept in memory.
   max_memory_store: 256MB
@@ -124,38 +128,65 @@ cluster {
   routes: [
 `
 
-// UsersConf is the accounts and users of all servers.
-func (c *Cluster) UsersConf() string {
-	var b strings.Builder
-	b.WriteString(`# Who may do what with the log. Written anew by hostroute log init --cluster: don't edit it. A key is the public half;
+const usersHead = `# Who may do what with the log. Written anew by hostroute log init --cluster: don't edit it. A key is the public half;
 # the other one is in the user's credentials file. After a change copy it to every server and reload each:
 # nats-server --signal reload. Who isn't here any more is disconnected then; nobody else notices.
 
 # What isn't allowed here is forbidden.
 accounts {
-  # The log has an account of its own; nothing else belongs in it.
+`
+
+const logHead = `  # The log has an account of its own; nothing else belongs in it.
   HOSTROUTE {
     # The log has four streams; whoever makes more of them is mistaken.
     jetstream: { max_streams: 8 }
-    users: [
-`)
+    # What auditors may ask.
+    exports: [
+`
+
+const auditHead = `  # Auditors are elsewhere, because a server sends an answer wherever its asker says. In here that can be no subject of
+  # the log.
+  AUDIT {
+    imports: [
+`
+
+// UsersConf is the accounts and users of all servers.
+func (c *Cluster) UsersConf() string {
+	var b strings.Builder
+	b.WriteString(usersHead)
+	b.WriteString(logHead)
+	questions := append(reading(), migrations.SubjectCheckpoint)
+	for _, subject := range questions {
+		response := ""
+		if strings.HasPrefix(subject, fetching) {
+			response = "response_type: stream, "
+		}
+		fmt.Fprintf(&b, "      { service: %q, %saccounts: [AUDIT] }\n", subject, response)
+	}
+	b.WriteString("    ]\n    users: [\n")
+	c.users(&b, Agent, Publisher, Service, Operator)
+	b.WriteString("    ]\n  }\n")
+	b.WriteString(auditHead)
+	for _, subject := range questions {
+		fmt.Fprintf(&b, "      { service: { account: HOSTROUTE, subject: %q }, to: %q }\n", subject, imported(subject))
+	}
+	b.WriteString("    ]\n    users: [\n")
+	c.users(&b, Auditor)
+	b.WriteString("    ]\n  }\n  # The servers' own, for looking after them. Its users see no events.\n  SYS {\n    users: [\n")
+	c.users(&b, System)
+	b.WriteString("    ]\n  }\n}\nsystem_account: SYS\n")
+	return b.String()
+}
+
+// users writes the users who have one of the roles.
+func (c *Cluster) users(b *strings.Builder, roles ...Role) {
 	for _, u := range c.Users {
 		for i := range u.Keys {
-			if u.Role != System {
+			if slices.Contains(roles, u.Role) {
 				b.WriteString(u.conf(i))
 			}
 		}
 	}
-	b.WriteString("    ]\n  }\n  # The servers' own, for looking after them. Its users see no events.\n  SYS {\n    users: [\n")
-	for _, u := range c.Users {
-		for _, key := range u.Keys {
-			if u.Role == System {
-				fmt.Fprintf(&b, "      # %s %s\n      { nkey: %q }\n", u.Role, u.Name, key)
-			}
-		}
-	}
-	b.WriteString("    ]\n  }\n}\nsystem_account: SYS\n")
-	return b.String()
 }
 
 // conf is the entry of one key.
@@ -166,6 +197,10 @@ func (u User) conf(i int) string {
 	fmt.Fprintf(&b, "      # %s %s", u.Role, u.Name)
 	if i < len(u.Keys)-1 {
 		b.WriteString(", a key to be retired")
+	}
+	if u.Role == System {
+		fmt.Fprintf(&b, "\n      { nkey: %q }\n", key)
+		return b.String()
 	}
 	fmt.Fprintf(&b, "\n      { nkey: %q, permissions: {\n", key)
 	fmt.Fprintf(&b, "        publish: { allow: %s", listed(r.Publish))

@@ -20,9 +20,10 @@ const (
 	// Publisher asks the log service to store events, and nothing else: that
 	// service decides whether they may be.
 	Publisher Role = "publisher"
-	// Auditor reads all history and publishes signed checkpoints. Since it may
-	// make consumers, it can have messages of the log delivered where it likes;
-	// none that it wrote, and agents ignore them.
+	// Auditor reads all history and publishes signed checkpoints, from an account
+	// of its own, so that no answer can be led into the log. Since it may make
+	// consumers, it can have messages of the ledger delivered where it likes; none
+	// that it wrote, and neither agents nor the log service take them for anything.
 	Auditor Role = "auditor"
 	// Service is the log service, and a program that writes to the ledger itself
 	// through package events/log. It is trusted to write only what that decides.
@@ -72,7 +73,11 @@ func RightsOf(role Role, name, key string) Rights {
 	case Publisher:
 		return Rights{Publish: []string{publishRequest}, Subscribe: []string{answers}}
 	case Auditor:
-		return Rights{Publish: append(reading(), migrations.SubjectCheckpoint), Subscribe: []string{answers}}
+		r := Rights{Publish: []string{migrations.SubjectCheckpoint, detecting}, Subscribe: []string{answers}}
+		for _, subject := range reading() {
+			r.Publish = append(r.Publish, imported(subject))
+		}
+		return r
 	case Service:
 		return Rights{Publish: append(reading(), events.SubjectAll, "_INBOX.>"), Subscribe: serving(answers)}
 	case Operator:
@@ -99,19 +104,36 @@ func serving(answers string) []string {
 
 // reading is what reading the log takes of JetStream's API. Names of consumers
 // can't be listed: who knows one may take its messages away.
+//
+// Of checkpoints there are no consumers: auditors write them, and whoever can
+// write to a stream and have it delivered can write anywhere.
 func reading() []string {
-	var list []string
-	for _, s := range []string{migrations.Ledger, migrations.Feeds, migrations.Checkpoints} {
+	list := []string{"$JS.API.STREAM.INFO." + migrations.Checkpoints, "$JS.API.STREAM.MSG.GET." + migrations.Checkpoints}
+	for _, s := range []string{migrations.Ledger, migrations.Feeds} {
 		list = append(list,
 			"$JS.API.STREAM.INFO."+s,
 			"$JS.API.STREAM.MSG.GET."+s,
 			"$JS.API.CONSUMER.CREATE."+s+".*",
-			"$JS.API.CONSUMER.MSG.NEXT."+s+".*",
+			fetching+s+".*",
 			"$JS.API.CONSUMER.DELETE."+s+".*",
 		)
 	}
 	return list
 }
+
+// Domain stands in the subjects under which auditors reach the log's JetStream,
+// as NATS clients know it: $JS.HOSTROUTE.API instead of $JS.API.
+const Domain = "HOSTROUTE"
+
+// detecting is how a client learns that its account has no JetStream.
+const detecting = "$JS.API.STREAM.INFO." + migrations.Ledger
+
+func imported(subject string) string {
+	return strings.Replace(subject, "$JS.API.", "$JS."+Domain+".API.", 1)
+}
+
+// fetching asks for several messages; all other questions have one answer.
+const fetching = "$JS.API.CONSUMER.MSG.NEXT."
 
 // forgetting is what would take history away. The streams deny it too, save
 // for a deletion of the whole.
