@@ -21,7 +21,7 @@ import (
 
 // peerUser wants to know what paths are worth, and knows how sessions stand.
 type peerUser interface {
-	PeerDown(uplink string, address netip.Addr, reason string)
+	PeerDown(uplink string, address netip.Addr, reason string, tell bool)
 	UplinkUnsound(uplink string, unsound bool)
 	Peers() []session.PeerStatus
 }
@@ -166,8 +166,22 @@ func (w *pathWatch) changed(ctx context.Context, s control.Status) {
 	w.mu.Unlock()
 	w.tell(ctx)
 	if fell {
-		w.sessions.PeerDown(s.Interface, s.Remote, "BFD: "+s.Reason)
+		w.sessions.PeerDown(s.Interface, s.Remote, "BFD: "+s.Reason, w.replaced(s.Interface))
 	}
+}
+
+// replaced tells whether an uplink's VRF has another one that works, so that
+// others needn't send to this host over this one.
+func (w *pathWatch) replaced(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, list := range w.vrfs {
+		if !slices.ContainsFunc(list, func(u *watchedUplink) bool { return u.Interface == name }) {
+			continue
+		}
+		return slices.ContainsFunc(list, func(u *watchedUplink) bool { return u.Interface != name && u.sound(w.now()) })
+	}
+	return false
 }
 
 // uplinks yields every uplink.

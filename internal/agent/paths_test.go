@@ -37,8 +37,12 @@ func (l *pathLog) take() []string {
 	return told
 }
 
-func (l *pathLog) PeerDown(uplink string, address netip.Addr, reason string) {
-	l.note("peer %s over %s down: %s", address, uplink, reason)
+func (l *pathLog) PeerDown(uplink string, address netip.Addr, reason string, tell bool) {
+	told := ""
+	if tell {
+		told = ", and is told"
+	}
+	l.note("peer %s over %s down: %s%s", address, uplink, reason, told)
 }
 
 func (l *pathLog) UplinkUnsound(uplink string, unsound bool) {

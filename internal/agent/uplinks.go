@@ -112,6 +112,11 @@ func (u *watchedUplink) bad(now bfd.Instant) bool {
 	return may && !soundMay
 }
 
+// sound tells whether all may be sent over the uplink.
+func (u *watchedUplink) sound(now bfd.Instant) bool {
+	return u.carrier && u.established && !u.bad(now) && (!u.silent() || u.witness.seen)
+}
+
 // verdict is what is to be told of an uplink.
 type verdict struct{ lost, unsound bool }
 
@@ -119,10 +124,7 @@ type verdict struct{ lost, unsound bool }
 // is unsound is avoided as long as another one is sound: it has its carrier, and
 // a reflector that tells its routes.
 func judge(uplinks []*watchedUplink, now bfd.Instant) []verdict {
-	sound := func(u *watchedUplink) bool {
-		return u.carrier && u.established && !u.bad(now) && (!u.silent() || u.witness.seen)
-	}
-	choice := slices.ContainsFunc(uplinks, sound)
+	choice := slices.ContainsFunc(uplinks, func(u *watchedUplink) bool { return u.sound(now) })
 	list := make([]verdict, len(uplinks))
 	for i, u := range uplinks {
 		list[i].unsound = u.bad(now)

@@ -126,7 +126,7 @@ func TestAReflectorOfSeveralIsNoPlane(t *testing.T) {
 		b := newPathBed(t)
 		b.want("all up")
 		b.says(0, "down")
-		b.want("one dies", "peer 100.64.0.1 over a0 down: BFD: silence")
+		b.want("one dies", "peer 100.64.0.1 over a0 down: BFD: silence, and is told")
 		b.says(0, "up")
 		b.loses(0, 0.5)
 		b.passes(3 * time.Second)
@@ -138,9 +138,9 @@ func TestAReflectorOfSeveralIsNoPlane(t *testing.T) {
 		b.passes(3 * time.Second)
 		b.want("the first is sound", "uplink a0 lost false", "uplink a0 unsound false")
 		b.says(0, "down")
-		b.want("and dies: what works is lossy", "uplink a0 lost true", "uplink a0 unsound true", "peer 100.64.0.1 over a0 down: BFD: silence")
+		b.want("and dies: what works is lossy", "uplink a0 lost true", "uplink a0 unsound true", "peer 100.64.0.1 over a0 down: BFD: silence, and is told")
 		b.says(1, "down")
-		b.want("as does the other", "uplink a0 unsound false", "peer 100.64.0.2 over a0 down: BFD: silence")
+		b.want("as does the other", "uplink a0 unsound false", "peer 100.64.0.2 over a0 down: BFD: silence, and is told")
 	})
 }
 
@@ -191,7 +191,7 @@ func TestTheLastUplinkOfAVRFIsUsedHoweverBad(t *testing.T) {
 func TestAPathThatFlapsIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPathBed(t)
-		fall := []string{"uplink b0 lost true", "peer 100.64.2.1 over b0 down: BFD: silence"}
+		fall := []string{"uplink b0 lost true", "peer 100.64.2.1 over b0 down: BFD: silence, and is told"}
 		for range 2 {
 			b.says(2, "down")
 			b.want("it falls", fall...)
@@ -248,7 +248,7 @@ func TestFallsThatWereMissedCount(t *testing.T) {
 func TestAReflectorThatIsNotWatchedTestifies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPathBed(t)
-		fall := []string{"uplink b0 lost true", "peer 100.64.2.1 over b0 down: BFD: silence"}
+		fall := []string{"uplink b0 lost true", "peer 100.64.2.1 over b0 down: BFD: silence, and is told"}
 		b.says(2, "down")
 		b.want("the watched one falls", fall...)
 		other := &b.log.peers[3]

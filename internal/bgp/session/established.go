@@ -107,6 +107,10 @@ func (p *peer) established(ctx context.Context, conn net.Conn, in *receiver, neg
 	p.counters.falls.Add(1)
 	p.setState(Idle)
 	p.fell(err, neg)
+	var down peerDown
+	if errors.As(err, &down) && down.tell {
+		w.notify(ceaseBFDDown)
+	}
 	return err
 }
 

@@ -128,7 +128,7 @@ func TestAnUplinkThatLosesItsCarrier(t *testing.T) {
 	s.UplinkChanged(b.uplink, true)
 	awaitState(t, s, 0, Established)
 	fib.expect(t, "198.51.100.0/24", b.v4(2)+"@"+b.uplink)
-	s.PeerDown(b.uplink, netip.MustParseAddr(b.v4(2)), "BFD says down")
+	s.PeerDown(b.uplink, netip.MustParseAddr(b.v4(2)), "BFD says down", false)
 	awaitError(t, s, 0, "BFD says down")
 	awaitState(t, s, 0, Established)
 }

@@ -95,7 +95,7 @@ func pester(s *Speaker) (stop func()) {
 		func() { s.Announce([]bgp.Announcement{announcement("203.0.113.1/32"), announcement("2001:db8::/32")}) },
 		func() { s.Announce(nil); s.Refresh("") },
 		func() { s.Match("public", netip.MustParseAddr("10.0.0.7")); s.Tables() },
-		func() { s.UplinkChanged("another", false); s.PeerDown("another", netip.Addr{}, "BFD") },
+		func() { s.UplinkChanged("another", false); s.PeerDown("another", netip.Addr{}, "BFD", true) },
 	} {
 		asking.Go(func() {
 			for ctx.Err() == nil {

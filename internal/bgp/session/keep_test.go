@@ -77,21 +77,21 @@ func TestTheTimesOfAFall(t *testing.T) {
 			k.after(2*second, "")
 		},
 		"a dead path": func(k *kept) {
-			k.p.bury("BFD says down")
-			k.p.fell(peerDown("BFD says down"), k.negotiated())
+			k.p.bury(peerDown{reason: "BFD says down"})
+			k.p.fell(peerDown{reason: "BFD says down"}, k.negotiated())
 			k.after(day-second, "long-lived")
 			k.after(2*second, "")
 		},
 		"a dead path, known a moment after the fall": func(k *kept) {
 			k.p.fell(errClosed, k.negotiated())
 			k.after(second, "restarting")
-			k.p.bury("BFD says down")
+			k.p.bury(peerDown{reason: "BFD says down"})
 			k.after(0, "long-lived")
 			k.after(restart+day-2*second, "long-lived")
 			k.after(2*second, "")
 		},
 		"a dead path, known a moment before the fall": func(k *kept) {
-			k.p.bury("BFD says down")
+			k.p.bury(peerDown{reason: "BFD says down"})
 			synctest.Wait() // nothing is kept yet
 			k.p.fell(errClosed, k.negotiated())
 			k.after(0, "long-lived")

@@ -117,7 +117,7 @@ func (w *writer) depart(ctx context.Context) error {
 	if !acknowledged(ctx, w.conn) {
 		return nil // the reader knows why
 	}
-	b, err := serialize(nil, w.cease())
+	b, err := serialize(nil, w.cease(ceaseShutdown))
 	if err != nil {
 		return err
 	}
@@ -131,13 +131,13 @@ func (w *writer) depart(ctx context.Context) error {
 	return nil
 }
 
-// cease says that we leave for good: a plain Cease would have a peer with RFC
-// 8538 keep what we announced.
-func (w *writer) cease() *packet.BGPMessage {
+// cease ends a session so that the peer keeps nothing of it: a plain Cease would
+// have one with RFC 8538 keep what we announced.
+func (w *writer) cease(subcode uint8) *packet.BGPMessage {
 	if w.neg.restart.notification {
-		return packet.NewBGPNotificationMessage(codeCease, ceaseHardReset, []byte{codeCease, ceaseShutdown})
+		return packet.NewBGPNotificationMessage(codeCease, ceaseHardReset, []byte{codeCease, subcode})
 	}
-	return packet.NewBGPNotificationMessage(codeCease, ceaseShutdown, nil)
+	return packet.NewBGPNotificationMessage(codeCease, subcode, nil)
 }
 
 // took tells whether the end of a connection, after our Cease, is the peer's

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -201,5 +202,31 @@ func TestADeadReflectorHoldsUpNothing(t *testing.T) {
 	fib.expect(t, shared, "100.64.0.11@")
 	if st := s.Peers(); st[0].Established != 0 || !st[1].Complete {
 		t.Errorf("status %+v", st)
+	}
+}
+
+// TestAPeerIsToldThatItsPathIsDead has BFD say so: whoever would keep what it
+// learned here is told not to, but only where that costs nobody anything.
+func TestAPeerIsToldThatItsPathIsDead(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[bool]uint8{false: ceaseBFDDown, true: ceaseHardReset} {
+		for _, tell := range []bool{true, false} {
+			peer, cfg := newScript(t)
+			s := start(t, cfg, newMemoryFIB())
+			peer.established(packet.NewCapGracefulRestart(false, n, 60, nil))
+			awaitState(t, s, 0, Established)
+			s.PeerDown(cfg.Peers[0].Uplink, cfg.Peers[0].Address, "BFD says down", tell)
+			if tell {
+				peer.await("the reason", notified(want))
+				continue
+			}
+			awaitError(t, s, 0, "BFD says down")
+			peer.established(packet.NewCapGracefulRestart(false, n, 60, nil)) // it is dialled again
+			peer.mu.Lock()
+			if slices.ContainsFunc(peer.got, func(m *packet.BGPMessage) bool { return m.Header.Type == packet.BGP_MSG_NOTIFICATION }) {
+				t.Error("the peer was told, and shouldn't be")
+			}
+			peer.mu.Unlock()
+		}
 	}
 }

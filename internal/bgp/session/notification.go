@@ -104,6 +104,9 @@ var (
 
 // peerDown is why a session falls that somebody else, BFD for one, knows to be
 // dead.
-type peerDown string
+type peerDown struct {
+	reason string
+	tell   bool // the peer, that it may not keep what it learned here
+}
 
-func (r peerDown) Error() string { return string(r) }
+func (r peerDown) Error() string { return r.reason }

@@ -207,11 +207,11 @@ func (p *peer) kill(reason error) {
 
 // bury ends the connection of a peer that is known to be dead, and what it may
 // have left to be used before the last resort.
-func (p *peer) bury(reason string) {
+func (p *peer) bury(why peerDown) {
 	p.mu.Lock()
 	p.buried = true
 	p.mu.Unlock()
-	p.kill(peerDown(reason))
+	p.kill(why)
 	select {
 	case p.dead <- struct{}{}:
 	default:

@@ -28,7 +28,7 @@ func TestWhatSurvivesAFall(t *testing.T) {
 		{&notification{code: codeCease, subcode: ceaseHardReset, data: []byte{6, 10}}, lastResort, lastResort},
 		{&notification{code: codeCease, subcode: ceaseBFDDown}, lastResort, lastResort},
 		{newFault(3, 1, nil, "bad"), nothing, everything},
-		{peerDown("BFD says down"), lastResort, lastResort},
+		{peerDown{reason: "BFD says down"}, lastResort, lastResort},
 		{ErrUplinkDown, nothing, nothing},
 	} {
 		for n, want := range map[bool]survival{false: c.want, true: c.withN} {
@@ -261,7 +261,7 @@ func TestADeadPathIsTheLastResort(t *testing.T) {
 		peer.send(ends()...)
 	}
 	fib.expect(t, shared, "100.64.0.10@lo 100.64.0.11@")
-	s.PeerDown("lo", address, "BFD says down")
+	s.PeerDown("lo", address, "BFD says down", false)
 	fib.expect(t, shared, "100.64.0.11@")
 	awaitKept(t, s, 0, "long-lived", false, 1)
 	if st := s.Peers()[0]; st.LastFall != "BFD says down" || st.Kept[0].Until.Before(time.Now().Add(time.Hour/2)) {
@@ -270,7 +270,7 @@ func TestADeadPathIsTheLastResort(t *testing.T) {
 	b.conn.Close() // may be restarting: better than what is known to be dead
 	awaitKept(t, s, 1, "restarting", false, 1)
 	fib.expect(t, shared, "100.64.0.11@")
-	s.PeerDown("", address, "BFD says down") // dead, too, as it turns out
+	s.PeerDown("", address, "BFD says down", false) // dead, too, as it turns out
 	awaitKept(t, s, 1, "long-lived", false, 1)
 	fib.expect(t, shared, "100.64.0.10@lo 100.64.0.11@")
 	if n := fib.withdrawals(shared); n > 0 {
@@ -289,7 +289,7 @@ func TestADeadPathLeavesNothingWithoutLongLivedRestart(t *testing.T) {
 			a.established(gracefulFor(600, c.theirs, true)...)
 			a.send(reflected(shared, 10))
 			fib.expect(t, shared, "100.64.0.10@")
-			s.PeerDown("", netip.MustParseAddr("127.0.0.1"), "BFD says down")
+			s.PeerDown("", netip.MustParseAddr("127.0.0.1"), "BFD says down", false)
 			fib.expect(t, shared, "")
 		})
 	}

@@ -166,10 +166,15 @@ func (s *Speaker) UplinkChanged(name string, up bool) {
 // itself. With long-lived graceful restart they are kept as the last resort,
 // since BFD may be wrong about all peers at once where the host is starved;
 // without, they are gone.
-func (s *Speaker) PeerDown(uplink string, address netip.Addr, reason string) {
+//
+// With tell the peer is told to forget what it learned here (RFC 9384), which it
+// would keep otherwise where it does graceful restart: a path that is dead in one
+// direction brings that word to it, and nobody else's packets back. It is for
+// where those have another path.
+func (s *Speaker) PeerDown(uplink string, address netip.Addr, reason string, tell bool) {
 	for _, p := range s.peers {
 		if p.cfg.Uplink == uplink && p.cfg.Address.WithZone("") == address.WithZone("") {
-			p.bury(reason)
+			p.bury(peerDown{reason, tell})
 		}
 	}
 }

@@ -179,6 +179,11 @@ func (w *writer) farewell() {
 			return
 		}
 	}
-	n := w.cease().Body.(*packet.BGPNotification)
+	w.notify(ceaseShutdown)
+}
+
+// notify tells the peer why the session ends, if it still hears anything.
+func (w *writer) notify(subcode uint8) {
+	n := w.cease(subcode).Body.(*packet.BGPNotification)
 	notify(w.conn, n.ErrorCode, n.ErrorSubcode, n.Data)
 }
