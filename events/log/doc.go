@@ -99,6 +99,22 @@
 // message of it that can be read, which says all there is to know; replay keeps
 // its own, since an event that changed nothing stays one.
 //
+// A message can be read if it says what its event can have led to: a network is
+// what its event defines, and ends, like a guest or an address, only by an event
+// that ends it. A follower takes no network away that its guests are in.
+//
+// # Older versions
+//
+// An event of an older version of its type's schema is read through the
+// up-casters of package migrations, its data and its state, and never written
+// anew. What is written is of the newest version.
+//
+// # Layouts
+//
+// [Open] serves a log with any layout that package migrations ever had. A
+// [Migrator] brings one up to date, stream by stream; what is applied, the
+// streams tell.
+//
 // # Retrying
 //
 // The id makes an event unique within the history of the register that it is
@@ -120,7 +136,9 @@
 // and their guards (and a control without guards), lost answers, each live
 // message lost in turn, restarts of the server, rubbish on every kind of
 // subject, and random histories whose followers must want what a replay wants,
-// byte for byte. The decoder is fuzzed.
+// byte for byte. The decoder is fuzzed, and a hundred thousand altered messages
+// are given to followers. A log of version 1 is read, verified and gone on with;
+// migrations are ended between any two steps.
 //
 // # Known limits
 //

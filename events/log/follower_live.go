@@ -141,12 +141,30 @@ func (f *Follower) netTick(r raw) error {
 	if err := follows(m, f.cursor.NetTick); err != nil {
 		return err
 	}
+	if !register.Exists() {
+		if vm := f.inNetwork(subject); vm != "" {
+			return fmt.Errorf("network tick %d ends a network that guest %q of this hypervisor is in", r.Sequence, vm)
+		}
+	}
 	changed := f.put(subject, register)
 	f.cursor.NetTick = r.link()
 	if changed {
 		f.signal()
 	}
 	return nil
+}
+
+// inNetwork names a guest that is known here in the network under a subject, of
+// which there is none left when the network ends: the log sees to that.
+func (f *Follower) inNetwork(subject string) string {
+	for _, g := range f.state.Guests() {
+		for _, i := range g.Interfaces {
+			if events.SubjectNet(i.Network) == subject {
+				return g.VM
+			}
+		}
+	}
+	return ""
 }
 
 // readNetTick decodes a tick of all networks. It holds the register of the

@@ -3,7 +3,6 @@ package log
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -182,56 +181,6 @@ func (m message) register(subject string) (projector.Register, error) {
 		return nil, err
 	}
 	return r, m.sound(r)
-}
-
-// sound refuses a value that can't have come from a command: one that names
-// something else than its subject does, or that no event could have made.
-func (m message) sound(r projector.Register) error {
-	if m.Prev == nil && m.Subject.Kind != events.KindFeed {
-		return errors.New("it doesn't name the message before it")
-	}
-	if !r.Exists() {
-		return nil
-	}
-	name, want := "", m.Subject.Name
-	var err error
-	switch r := r.(type) {
-	case *projector.Guest:
-		name, err = r.VM, soundGuest(r)
-		if m.Subject.Kind == events.KindFeed {
-			want = m.Subject.VM
-		}
-	case *projector.Network:
-		name, err = r.Network, events.Event{Data: &r.NetworkDefined}.Validate()
-	case *projector.Hypervisor:
-		name = r.Name
-	case *projector.Claim:
-		if len(r.Owners) == 0 {
-			return errors.New("state is a claim without an owner")
-		}
-		return nil
-	default:
-		return nil
-	}
-	if name != want {
-		return fmt.Errorf("state is that of %q, under the subject of %q", name, want)
-	}
-	return err
-}
-
-// soundGuest checks a guest as the events that make one are checked.
-func soundGuest(g *projector.Guest) error {
-	made := &events.VMCreated{VM: g.VM, Hypervisor: g.Hypervisor}
-	for _, f := range g.Interfaces {
-		made.Interfaces = append(made.Interfaces, f.Interface)
-	}
-	err := events.Event{Data: made}.Validate()
-	for _, p := range []*projector.Place{g.Next, g.Previous} {
-		if p != nil && err == nil {
-			err = events.Event{Data: &events.VMMigrated{VM: g.VM, To: p.Hypervisor, Taps: p.Taps}}.Validate()
-		}
-	}
-	return err
 }
 
 // readRegister decodes a raw message down to the register that it holds.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -97,4 +98,39 @@ func FuzzDecode(f *testing.F) {
 		_, _, _, _ = readNetTick(r)
 		_ = (&reader{fn: func(Entry) error { return nil }, chain: newChain(true)}).message(r)
 	})
+}
+
+// TestOnlyWhatEndsSomethingEndsIt wants a state that its event can't have led to
+// refused, above all one that would take something away.
+func TestOnlyWhatEndsSomethingEndsIt(t *testing.T) {
+	const web, prev = `{"network":"web","vrf":"v","subnets":[{"prefix":"203.0.113.0/24"}]}`, `,"prev":{"seq":0}}`
+	for _, c := range []struct {
+		subject, kind, version, data, state string
+		fine                                bool
+	}{
+		{"hr.net.web", "NetworkDefined", "2", web, web, true},
+		{"hr.net.web", "NetworkDefined", "1", web, web, true},
+		{"hr.net.web", "NetworkDefined", "2", web, "null", false},
+		{"hr.net.web", "NetworkDefined", "2", web, strings.Replace(web, "113", "114", 1), false},
+		{"hr.net.web", "NetworkRemoved", "1", `{"network":"web"}`, "null", true},
+		{"hr.net.web", "NetworkRemoved", "1", `{"network":"web"}`, web, false},
+		{"hr.vm.vm1", "VMDeleted", "1", `{"vm":"vm1"}`, "null", true},
+		{"hr.vm.vm1", "VMMigrated", "1", `{"vm":"vm1","to":"hv2"}`, "null", false},
+		{"hr.feed.hv1.vm1", "VMMigrated", "1", `{"vm":"vm1","to":"hv2"}`, "null", true},
+		{"hr.feed.hv1.vm1", "IPReleased", "1", `{"prefix":"203.0.113.7/32"}`, "null", false},
+		{"hr.ip.v.203-0-113-7", "IPReleased", "1", `{"prefix":"203.0.113.7/32","vrf":"v"}`, "null", true},
+		{"hr.ip.v.203-0-113-7", "IPAssigned", "1", `{"prefix":"203.0.113.7/32","vrf":"v","vm":"vm1"}`, "null", false},
+		{"hr.feed.hv1", "VMDeleted", "1", `{"vm":"vm1"}`, "null", false},
+		{"hr.hv.hv1", "HypervisorFenced", "1", `{"hypervisor":"hv1"}`, "null", false},
+	} {
+		h := good(events.Type(c.kind))
+		h[headerDataVersion] = []string{c.version}
+		if strings.HasPrefix(c.subject, "hr.feed.") {
+			h[headerOffset] = []string{"1"}
+		}
+		r := raw{Subject: c.subject, Sequence: 9, Header: h, Body: []byte(`{"data":` + c.data + `,"state":` + c.state + prev)}
+		if _, _, err := readRegister(r); (err == nil) != c.fine {
+			t.Errorf("a %s on %s with the state %s: %v", c.kind, c.subject, c.state, err)
+		}
+	}
 }
