@@ -17,7 +17,7 @@ import (
 const defaultConfig = "/etc/hostroute/hostroute.yaml"
 
 func (a *app) logCommand() *cobra.Command {
-	return group("log", "Prepare the log and serve it", a.logServe(), a.logInit())
+	return group("log", "Prepare the log and serve it", a.logServe(), a.logInit(), a.logBackup(), a.logRestore())
 }
 
 func (a *app) logServe() *cobra.Command {
@@ -100,18 +100,34 @@ func loadLog(path string) (*config.Config, error) {
 }
 
 // withLog opens the log that a configuration names, embedded or not, and works
-// on it until the work or the server ends. The server goes last, so that what
-// the work has under way is finished.
+// on it until the work or the server ends.
 func withLog(ctx context.Context, c *config.Log, logger *slog.Logger, work func(context.Context, *log.Ledger, string) error) error {
+	return withServer(ctx, c, logger, func(ctx context.Context, nc *nats.Conn, url string) error {
+		o := log.Options{Replicas: c.Replicas}
+		if c.Embedded != nil { // nobody else has this server, so nobody else would migrate it
+			o = log.Options{Replicas: 1, Migrate: true, Say: func(what string) { logger.Info("migrating the log", "step", what) }}
+		}
+		l, err := log.Open(ctx, nc, o)
+		if err != nil {
+			return err
+		}
+		if c.Embedded == nil {
+			tellLayout(ctx, nc, logger)
+		}
+		return work(ctx, l, url)
+	})
+}
+
+// withServer connects to the server that a configuration names, or runs it. The
+// server goes last, so that what the work has under way is finished.
+func withServer(ctx context.Context, c *config.Log, logger *slog.Logger, work func(context.Context, *nats.Conn, string) error) error {
 	if c.Embedded == nil {
 		nc, err := log.Connect(c.URL, log.ConnectOptions{Name: "hostroute log", Credentials: c.Credentials, CA: c.CA, Device: c.VRF, Logger: logger})
 		if err != nil {
 			return err
 		}
-		return workOn(ctx, nc, log.Options{Replicas: c.Replicas}, c.URL, func(ctx context.Context, l *log.Ledger, url string) error {
-			tellLayout(ctx, nc, logger)
-			return work(ctx, l, url)
-		})
+		defer nc.Close()
+		return work(ctx, nc, c.URL)
 	}
 	server := log.NewServer(log.ServerOptions{
 		Store: c.Embedded.Store, Listen: listenText(c.Embedded), SyncInterval: c.Embedded.Sync, Logger: logger,
@@ -121,19 +137,9 @@ func withLog(ctx context.Context, c *config.Log, logger *slog.Logger, work func(
 		if err != nil {
 			return err
 		}
-		// Nobody else has this server, so nobody else would migrate it.
-		o := log.Options{Replicas: 1, Migrate: true, Say: func(what string) { logger.Info("migrating the log", "step", what) }}
-		return workOn(ctx, nc, o, server.URL(), work)
+		defer nc.Close()
+		return work(ctx, nc, server.URL())
 	})
-}
-
-func workOn(ctx context.Context, nc *nats.Conn, o log.Options, url string, work func(context.Context, *log.Ledger, string) error) error {
-	defer nc.Close()
-	l, err := log.Open(ctx, nc, o)
-	if err != nil {
-		return err
-	}
-	return work(ctx, l, url)
 }
 
 func listenText(e *config.Embedded) string {

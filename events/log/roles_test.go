@@ -245,6 +245,7 @@ func attempts(key func(string) string) []attempt {
 		{"pub", "$JS.API.CONSUMER.DURABLE.CREATE.hostroute.x", "o"}, {"pub", "$JS.API.CONSUMER.CREATE.other.x", "o"},
 		{"pub", "$JS.API.CONSUMER.NAMES.hostroute", "o"}, {"pub", "$JS.API.CONSUMER.LIST.hostroute", "o"}, {"pub", "$JS.API.CONSUMER.INFO.hostroute.x", "o"},
 		{"pub", "$JS.API.CONSUMER.MSG.NEXT.hostroute.x", "so"}, {"pub", "$JS.API.CONSUMER.DELETE.hostroute.x", "so"},
+		{"pub", "$JS.SNAPSHOT.ACK.hostroute.x.1.1", "o"}, {"pub", "$JS.SNAPSHOT.RESTORE.hostroute.x", "o"},
 		{"pub", "$JS.HOSTROUTE.API.STREAM.INFO.hostroute", "a"}, {"pub", "$JS.HOSTROUTE.API.STREAM.MSG.GET.hostroute", "a"},
 		{"pub", "$JS.HOSTROUTE.API.STREAM.MSG.GET.hostroute-checkpoints", "a"}, {"pub", "$JS.HOSTROUTE.API.STREAM.INFO.other", ""},
 		{"pub", "$JS.HOSTROUTE.API.CONSUMER.CREATE.hostroute.x", "a"}, {"pub", "$JS.HOSTROUTE.API.CONSUMER.CREATE.hostroute-checkpoints.x", ""},

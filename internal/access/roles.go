@@ -83,7 +83,7 @@ func RightsOf(role Role, name, key string) Rights {
 	case Operator:
 		return Rights{
 			Publish: []string{
-				"$JS.API.>", "$KV." + bucket + ".>", "$SRV.>", events.SubjectAll, migrations.SubjectCheckpoint,
+				"$JS.API.>", "$JS.SNAPSHOT.>", "$KV." + bucket + ".>", "$SRV.>", events.SubjectAll, migrations.SubjectCheckpoint,
 				publishRequest, snapshotRequest + "*", "_INBOX.>",
 			},
 			DenyPublish: forgetting(),
