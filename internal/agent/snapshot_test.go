@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -132,5 +133,37 @@ func TestAnAgentStartsWithoutTheLog(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestASnapshotOfThePreviousReleaseIsRead has an agent that was upgraded while
+// the log is out of reach serve what it knew, in the form of before.
+func TestASnapshotOfThePreviousReleaseIsRead(t *testing.T) {
+	p := &projection{state: projector.New()}
+	p.publish(t, &events.NetworkDefined{Network: "web", VRF: "public", Subnets: []events.Subnet{{Prefix: events.PrefixFrom(netip.MustParsePrefix("2001:db8::/64"))}},
+		IPv6: events.IPv6{Style: events.IPv6Shared, Interval: 200}})
+	now, err := encodeSnapshot("hv1", p.state, sampleCursor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := strings.Cut(string(now), "\n")
+	before := strings.NewReplacer(`"schema":2,`, "", `"ipv6":{"style":"shared","interval":200}`, `"ipv6":"shared","ra":{"interval":200}`).Replace(body)
+	if strings.Contains(before, "schema") || !strings.Contains(before, `"ra"`) {
+		t.Fatalf("the snapshot is %s", before)
+	}
+	header := snapshotHeader{Format: snapshotFormat, Version: snapshotVersion, Hypervisor: "hv1", Cursor: sampleCursor, Registers: strings.Count(before, "\n")}
+	if header.Hash, err = header.hash([]byte(before)); err != nil {
+		t.Fatal(err)
+	}
+	first, err := json.Marshal(header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, c, err := decodeSnapshot("hv1", []byte(string(first)+"\n"+before))
+	if err != nil || c != sampleCursor {
+		t.Fatalf("cursor %+v, %v", c, err)
+	}
+	if again, err := encodeSnapshot("hv1", s, c); err != nil || string(again) != string(now) {
+		t.Errorf("it is read as\n%s\nwant\n%s", again, now)
 	}
 }
