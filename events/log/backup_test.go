@@ -28,21 +28,17 @@ func TestFromTheEmbeddedLogToACluster(t *testing.T) {
 	known, cursor := agent.Checkpoint()
 	want, last := desired(t, known, "hv1"), len(old.all())
 
-	servers := startCluster(t)
+	g := newGuardedOn(t, "127.0.0.1", "127.0.0.2", "127.0.0.3")
 	l := &lab{t: t, ctx: testContext(t)}
-	dial := func(i int) *nats.Conn {
-		nc, err := Connect(servers[i].ClientURL(), ConnectOptions{Logger: testLogger()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(nc.Close)
-		return nc
-	}
-	l.nc = dial(0)
-	restored, err := Restore(l.ctx, l.nc, bytes.NewReader(copied.Bytes()), 3)
+	operator := g.dial("operator:ops")
+	restored, err := Restore(l.ctx, operator, bytes.NewReader(copied.Bytes()), 3)
 	if err != nil || restored != state || restored.Last != uint64(last) {
 		t.Fatalf("restored %+v of %+v: %v", restored, state, err)
 	}
+	if _, err = Open(l.ctx, operator, Options{Replicas: 3}); err != nil {
+		t.Fatal(err)
+	}
+	l.nc = g.dial("service:log")
 	if l.ledger, err = Open(l.ctx, l.nc, Options{Replicas: 3}); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +52,7 @@ func TestFromTheEmbeddedLogToACluster(t *testing.T) {
 		t.Error(err)
 	}
 	l.serve()
-	f := NewFollower(dial(1), "hv1", FollowerOptions{State: known, Cursor: cursor, Logger: testLogger()})
+	f := NewFollower(g.dial("agent:hv1"), "hv1", FollowerOptions{State: known, Cursor: cursor, Logger: testLogger()})
 	if have := desired(t, f.State(), "hv1"); have != want {
 		t.Errorf("before the cluster answers the agent serves %s, it had %s", have, want)
 	}

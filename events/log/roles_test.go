@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/hostroute/hostroute/internal/access"
+	"github.com/hostroute/hostroute/internal/testenv"
 )
 
 // guarded is a server that runs from the files that hostroute log init
@@ -30,8 +32,9 @@ type guarded struct {
 	dir     string
 	cluster access.Cluster
 	keys    map[string]string // of each user, as in "agent:hv1"
-	server  *server.Server
-	number  int // of attempts to mislead
+	servers []*server.Server
+	routes  string // the port of servers among themselves
+	number  int    // of attempts to mislead
 }
 
 // everybody are the users of a guarded server, one of each role and a second
@@ -40,33 +43,57 @@ func everybody() []string {
 	return []string{"agent:hv1", "agent:hv2", "publisher:api", "auditor:alice", "service:log", "operator:ops", "system:ops"}
 }
 
-func newGuarded(t testing.TB) *guarded {
+func newGuarded(t *testing.T) *guarded { return newGuardedOn(t, "127.0.0.1") }
+
+// newGuardedOn runs a server on each of some loopback addresses.
+func newGuardedOn(t *testing.T, hosts ...string) *guarded {
 	t.Helper()
 	g := &guarded{t: t, dir: t.TempDir(), keys: map[string]string{}}
 	g.cluster.Name = "hostroute"
-	if err := g.cluster.AddServers(access.Server{Name: "n1", Host: "127.0.0.1"}); err != nil {
+	var list []access.Server
+	for i, host := range hosts {
+		list = append(list, access.Server{Name: fmt.Sprintf("n%d", i+1), Host: host})
+	}
+	if err := g.cluster.AddServers(list...); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range everybody() {
 		g.user(name)
 	}
 	g.certify()
+	g.routes = fmt.Sprint(freePort(t))
 	g.configure()
-	options, err := server.ProcessConfigFile(filepath.Join(g.dir, access.ServerFile))
+	for _, s := range list {
+		g.start(s)
+	}
+	for _, s := range g.servers {
+		if !s.ReadyForConnections(patience) {
+			t.Fatal("a server doesn't become ready")
+		}
+	}
+	testenv.Eventually(t, "the servers have a leader", func() bool {
+		return len(hosts) == 1 || slices.ContainsFunc(g.servers, func(s *server.Server) bool {
+			return s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(hosts)
+		})
+	})
+	return g
+}
+
+func (g *guarded) start(s access.Server) {
+	g.t.Helper()
+	options, err := server.ProcessConfigFile(filepath.Join(g.dir, s.Name+".conf"))
 	if err != nil {
-		t.Fatal(err)
+		g.t.Fatal(err)
 	}
 	options.NoSigs = true
-	if g.server, err = server.NewServer(options); err != nil {
-		t.Fatal(err)
+	running, err := server.NewServer(options)
+	if err != nil {
+		g.t.Fatal(err)
 	}
-	g.server.SetLoggerV2(newServerLogger(testLogger()), false, false, false)
-	go g.server.Start()
-	t.Cleanup(func() { g.server.Shutdown(); g.server.WaitForShutdown() })
-	if !g.server.ReadyForConnections(patience) {
-		t.Fatal("the server doesn't become ready")
-	}
-	return g
+	running.SetLoggerV2(newServerLogger(testLogger()), false, false, false)
+	go running.Start()
+	g.t.Cleanup(func() { running.Shutdown(); running.WaitForShutdown() })
+	g.servers = append(g.servers, running)
 }
 
 // user gives a user a further key.
@@ -100,17 +127,19 @@ func (g *guarded) write(file, text string) {
 	}
 }
 
-// configure writes both files of the server.
+// configure writes the files of all servers.
 func (g *guarded) configure() {
-	g.write(access.ServerFile, placed(g.cluster.ServerConf(g.cluster.Servers[0]), g.dir))
+	for _, s := range g.cluster.Servers {
+		g.write(s.Name+".conf", strings.NewReplacer("0.0.0.0", s.Host, ":6222", ":"+g.routes, "/var/lib/nats", filepath.Join(g.dir, s.Name)).
+			Replace(placed(g.cluster.ServerConf(s), g.dir)))
+	}
 	g.write(access.UsersFile, g.cluster.UsersConf())
 }
 
-// placed moves a server's configuration to a folder and to the loopback.
+// placed moves a server's configuration to a folder and to any free port.
 func placed(text, dir string) string {
 	return strings.NewReplacer(
-		"/etc/nats", dir, "/var/lib/nats", filepath.Join(dir, "store"), "0.0.0.0:4222", "127.0.0.1:-1",
-		"http: \"127.0.0.1:8222\"", "", "max_file_store: 100GB", "max_file_store: 1GB",
+		"/etc/nats", dir, ":4222", ":-1", "http: \"127.0.0.1:8222\"", "", "max_file_store: 100GB", "max_file_store: 1GB",
 	).Replace(text)
 }
 
@@ -123,7 +152,7 @@ func (g *guarded) certify() {
 	}
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "n1"}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(127, 0, 0, 2), net.IPv4(127, 0, 0, 3)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	rootKey, leafKey := ecKey(g.t), ecKey(g.t)
@@ -155,7 +184,7 @@ func ecKey(t testing.TB) *ecdsa.PrivateKey {
 }
 
 func (g *guarded) url() string {
-	return strings.Replace(g.server.ClientURL(), "nats://", "tls://", 1)
+	return strings.Replace(g.servers[0].ClientURL(), "nats://", "tls://", 1)
 }
 
 // dial connects as a user, as every program of hostroute does.
@@ -309,7 +338,7 @@ func TestNobodyGetsInWithoutAKey(t *testing.T) {
 			t.Errorf("%s: connected", name)
 		}
 	}
-	plain, err := nats.Connect(g.server.ClientURL(), nats.NoReconnect())
+	plain, err := nats.Connect(g.servers[0].ClientURL(), nats.NoReconnect())
 	if err == nil {
 		plain.Close()
 		t.Error("connected without TLS and key")
