@@ -86,7 +86,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.apply.left.unproven = a.ledger.unproven()
 	group, ctx := errgroup.WithContext(ctx)
 	a.paths = newPathWatch(ctx, a.cfg, a.speaker, a.links.pathChanged, a.log.With("task", "bfd"))
-	a.leaver = newLeaver(a.cfg, a.speaker, a.paths.end, a.log.With("task", "leave"))
+	a.leaver = newLeaver(a.cfg, a.speaker, a.paths, a.log.With("task", "leave"))
 	a.leaver.guests, a.leaver.announced = a.stayingGuests, a.apply.announcedCount
 	socket.orders = map[string]http.Handler{PathLeave: a.leaver}
 	group.Go(func() error { return a.paths.Run(ctx) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,17 @@ func (e *engine) Set(specs []bfd.Spec) error {
 	}
 	e.changed <- struct{}{}
 	return nil
+}
+
+// fail has the first session fail.
+func (e *engine) fail() {
+	e.mu.Lock()
+	s := slices.Clone(e.sessions)
+	s[0].State, s[0].Failed = bfd.Down, true
+	s[0].Revision++
+	e.sessions = s
+	e.mu.Unlock()
+	e.changed <- struct{}{}
 }
 
 func (e *engine) Snapshot() ([]bfd.Status, uint64) {
@@ -81,6 +93,13 @@ func TestBFDEndsInPeace(t *testing.T) {
 	e := &engine{changed: make(chan struct{}, 16)}
 	w, told := watchOver(t, e)
 	testenv.Eventually(t, "sessions", func() bool { s, _ := w.state(); return len(s.Sessions) == 3 })
+	w.turnDeaf()
+	e.fail() // as FRR ends what nobody asks for any more
+	testenv.Eventually(t, "the end of a path", func() bool {
+		s, _ := w.state()
+		return s.Sessions[0].Failed
+	})
+	w.look(t.Context())
 	if f := w.end(t.Context()); f == nil || *f != (Farewell{Sessions: 3, Confirmed: true}) {
 		t.Errorf("%+v", f)
 	}

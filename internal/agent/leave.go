@@ -74,13 +74,22 @@ type departing interface {
 	Departures() []session.Departure
 }
 
+// pathEnder are paths whose watch can be ended.
+type pathEnder interface {
+	// turnDeaf has whatever becomes of the paths be taken for no failure.
+	turnDeaf()
+	end(ctx context.Context) *Farewell
+}
+
+var _ pathEnder = (*pathWatch)(nil)
+
 // leaver is the stop for good. Nobody but an order over the socket begins one,
 // and nothing but the end of the process undoes it: BGP withdraws everything
 // and takes leave, then BFD does, then Run returns ErrLeft. The kernel stays as
 // it is throughout.
 type leaver struct {
 	sessions  departing
-	farewell  func(context.Context) *Farewell
+	paths     pathEnder
 	guests    func() (guests []string, doubt error)
 	announced func() int
 	log       *slog.Logger
@@ -96,9 +105,9 @@ type leaver struct {
 	watching int
 }
 
-func newLeaver(cfg *config.Config, sessions departing, farewell func(context.Context) *Farewell, log *slog.Logger) *leaver {
+func newLeaver(cfg *config.Config, sessions departing, paths pathEnder, log *slog.Logger) *leaver {
 	l := &leaver{
-		sessions: sessions, farewell: farewell, log: log,
+		sessions: sessions, paths: paths, log: log,
 		guests: func() ([]string, error) { return nil, nil }, announced: func() int { return 0 },
 		asked: make(chan struct{}), changed: make(chan struct{}),
 		state: Leaving{Hypervisor: cfg.Hypervisor, KeptFor: (cfg.BGP.RestartTime + cfg.BGP.LongLived).Seconds()},
@@ -117,11 +126,12 @@ func (l *leaver) Run(ctx context.Context) error {
 	case <-l.asked:
 	}
 	l.log.Warn("leaving for good: everything is withdrawn", "prefixes", l.announced())
+	l.paths.turnDeaf()
 	l.depart(ctx)
 	if ctx.Err() != nil {
 		return nil
 	}
-	farewell := l.farewell(ctx)
+	farewell := l.paths.end(ctx)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -319,6 +329,14 @@ func (a *Agent) stayingGuests() (guests []string, doubt error) {
 		doubt = fmt.Errorf("the log doesn't know hypervisor %s", a.cfg.Hypervisor)
 	}
 	return guests, doubt
+}
+
+// turnDeaf: a reflector that is left may end its BFD session as for a failure, as
+// FRR does, and the path to it is as good as before.
+func (w *pathWatch) turnDeaf() {
+	w.acting.Lock()
+	defer w.acting.Unlock()
+	w.deaf = true
 }
 
 // end has BFD's process end all sessions in peace (AdminDown, RFC 5880 section

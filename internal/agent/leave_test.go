@@ -72,6 +72,16 @@ func (s *sessions) Leave(ctx context.Context) []session.Departure {
 	}
 }
 
+// farewells notes what is done about BFD.
+type farewells struct{ log *[]string }
+
+func (f farewells) turnDeaf() { *f.log = append(*f.log, "deaf") }
+
+func (f farewells) end(context.Context) *Farewell {
+	*f.log = append(*f.log, "bfd")
+	return &Farewell{Sessions: 2, Confirmed: true}
+}
+
 // leaveBed is a leaver on a socket.
 type leaveBed struct {
 	*leaver
@@ -87,11 +97,7 @@ func newLeaveBed(t *testing.T) *leaveBed {
 	b := &leaveBed{t: t, path: filepath.Join(t.TempDir(), "s"), ran: make(chan error, 1)}
 	b.sessions = newSessions(&b.log)
 	cfg := &config.Config{Hypervisor: "hv1", BGP: config.BGP{RestartTime: 2 * time.Minute, LongLived: time.Hour}}
-	farewell := func(context.Context) *Farewell {
-		b.log = append(b.log, "bfd")
-		return &Farewell{Sessions: 2, Confirmed: true}
-	}
-	b.leaver = newLeaver(cfg, b.sessions, farewell, slog.New(slog.DiscardHandler))
+	b.leaver = newLeaver(cfg, b.sessions, farewells{&b.log}, slog.New(slog.DiscardHandler))
 	b.announced = func() int { return 3 }
 	s := &socket{path: b.path, log: b.leaver.log, orders: map[string]http.Handler{PathLeave: b.leaver}}
 	listener, err := s.listen(t.Context())
@@ -190,7 +196,7 @@ func TestLeavingIsToldReflectorByReflector(t *testing.T) {
 	if err := <-b.ran; !errors.Is(err, ErrLeft) {
 		t.Errorf("ran to %v", err)
 	}
-	if got := strings.Join(b.log, ", "); got != "bgp, bfd" {
+	if got := strings.Join(b.log, ", "); got != "deaf, bgp, bfd" {
 		t.Errorf("the order of things: %s", got)
 	}
 }
@@ -235,7 +241,7 @@ func TestAStopMeanwhileIsARestart(t *testing.T) {
 	if err := <-b.ran; err != nil {
 		t.Errorf("ran to %v", err)
 	}
-	if got := strings.Join(b.log, ", "); got != "bgp in part" {
+	if got := strings.Join(b.log, ", "); got != "deaf, bgp in part" {
 		t.Errorf("done: %s", got)
 	}
 }

@@ -49,6 +49,7 @@ type pathWatch struct {
 	origin   time.Time // of instants
 
 	acting sync.Mutex // held from a decision until it is told; before mu
+	deaf   bool       // to whatever is told; with acting
 	mu     sync.Mutex
 	vrfs   [][]*watchedUplink // by VRF
 }
@@ -152,6 +153,9 @@ func (w *pathWatch) now() bfd.Instant { return bfd.Instant(time.Since(w.origin))
 func (w *pathWatch) changed(ctx context.Context, s control.Status) {
 	w.acting.Lock()
 	defer w.acting.Unlock()
+	if w.deaf {
+		return
+	}
 	fell := false
 	w.mu.Lock()
 	for u := range w.uplinks() {
@@ -210,6 +214,9 @@ func (w *pathWatch) look(ctx context.Context) {
 	told := w.counters()
 	w.acting.Lock()
 	defer w.acting.Unlock()
+	if w.deaf {
+		return
+	}
 	w.mu.Lock()
 	for u := range w.uplinks() {
 		if up, ok := carriers[u.Interface]; ok {
