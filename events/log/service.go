@@ -72,42 +72,19 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	publishing, room := newPool(maxPublishing), newPool(maxWaiting)
 	turns := newTurns(maxSnapshotting)
-	bounded := func() (context.Context, context.CancelFunc) {
-		return context.WithTimeout(context.WithoutCancel(ctx), requestTime)
-	}
 	for _, e := range []struct {
 		name, subject string
 		pool          *pool
 		handle        func(micro.Request)
 	}{
 		{"publish", SubjectPublish, publishing, func(r micro.Request) {
-			ctx, cancel := bounded()
+			ctx, cancel := bounded(ctx)
 			defer cancel()
 			s.publish(ctx, r)
 		}},
-		{"snapshot", SubjectSnapshot + "*", room, func(r micro.Request) {
-			switch turns.await(ctx, r.Headers().Get(headerAsker), func() { s.respond(r.Respond([]byte(waitReply))) }) {
-			case turnStopping:
-				s.respond(r.Error("503", stoppingReason, []byte(stoppingReply)))
-			case turnCome:
-				defer turns.leave()
-				ctx, cancel := bounded()
-				defer cancel()
-				s.snapshot(ctx, r)
-			case turnSuperseded:
-			}
-		}},
+		{"snapshot", SubjectSnapshot + "*", room, func(r micro.Request) { s.takeTurn(ctx, turns, r) }},
 	} {
-		handler := func(r micro.Request) {
-			if !answerable(r.Reply()) {
-				s.log.Warn("request ignored that wants its answer elsewhere than in an inbox", "subject", r.Subject(), "reply", r.Reply())
-				return
-			}
-			if !e.pool.work(func() { e.handle(r) }) {
-				s.respond(r.Error("503", stoppingReason, []byte(stoppingReply)))
-			}
-		}
-		if err = service.AddEndpoint(e.name, micro.HandlerFunc(handler), micro.WithEndpointSubject(e.subject)); err != nil {
+		if err = service.AddEndpoint(e.name, s.handler(e.pool, e.handle), micro.WithEndpointSubject(e.subject)); err != nil {
 			err = fmt.Errorf("starting endpoint %s: %w", e.subject, err)
 			break
 		}
@@ -134,6 +111,38 @@ func (s *Service) Run(ctx context.Context) error {
 		s.log.Debug("stopping the log service", "error", stopErr)
 	}
 	return nil
+}
+
+// bounded is the time for one request, which a stop leaves it.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), requestTime)
+}
+
+// handler has requests worked on in a pool.
+func (s *Service) handler(p *pool, handle func(micro.Request)) micro.HandlerFunc {
+	return func(r micro.Request) {
+		if !answerable(r.Reply()) {
+			s.log.Warn("request ignored that wants its answer elsewhere than in an inbox", "subject", r.Subject(), "reply", r.Reply())
+			return
+		}
+		if !p.work(func() { handle(r) }) {
+			s.respond(r.Error("503", stoppingReason, []byte(stoppingReply)))
+		}
+	}
+}
+
+// takeTurn makes a snapshot when its turn comes.
+func (s *Service) takeTurn(ctx context.Context, turns *turns, r micro.Request) {
+	switch turns.await(ctx, r.Headers().Get(headerAsker), func() { s.respond(r.Respond([]byte(waitReply))) }) {
+	case turnStopping:
+		s.respond(r.Error("503", stoppingReason, []byte(stoppingReply)))
+	case turnCome:
+		defer turns.leave()
+		ctx, cancel := bounded(ctx)
+		defer cancel()
+		s.snapshot(ctx, r)
+	case turnSuperseded:
+	}
 }
 
 // answerable tells whether an answer may go to a subject. NATS lets an asker
