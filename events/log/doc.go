@@ -61,6 +61,10 @@
 // NATS can't force a publisher to send expectations. Who writes to the ledger
 // past this package can break any of this, and must not have the right to.
 //
+// Nor can it force an asker to name an inbox for the answer. The [Service], which
+// may write to the ledger, therefore answers to subjects under _INBOX only. Who
+// may do what is in internal/access; a test tries it against a server.
+//
 // # Reading registers
 //
 // The ledger's leader is asked, never a replica: the stream doesn't allow

@@ -50,6 +50,7 @@ func TestEveryRoleDoesItsWork(t *testing.T) {
 	}
 	want := desired(t, l.replay(), "hv1")
 	testenv.Eventually(t, "the agent follows", func() bool { return desired(t, f.State(), "hv1") == want })
+	testPlain(t, g)
 
 	auditor, err := Open(l.ctx, g.dial("auditor:alice"), Options{Timeout: time.Second})
 	if err != nil {
@@ -73,6 +74,25 @@ func TestEveryRoleDoesItsWork(t *testing.T) {
 		t.Error("the auditor wrote to the ledger")
 	}
 	testSystem(t, g, l)
+}
+
+// testPlain publishes with no code of ours, as docs/publishing.md says.
+func testPlain(t *testing.T, g *guarded) {
+	t.Helper()
+	o := g.as("publisher:api")
+	key, err := nats.NkeyOptionFromSeed(o.Credentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(g.url(), key, nats.RootCAs(o.CA), nats.CustomInboxPrefix("_INBOX."+g.keys["publisher:api"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	m, err := nc.Request("hostroute.publish", []byte(`{"id":"plain","type":"HypervisorRegistered","data":{"hypervisor":"hv8"}}`), patience)
+	if err != nil || errorReply(m) {
+		t.Errorf("publishing with a plain client: %v, %+v", err, m)
+	}
 }
 
 // testSystem looks after the servers, and has nothing to do with the log.
