@@ -212,6 +212,7 @@ func (w *pathWatch) look(ctx context.Context) {
 		}
 	}
 	told := w.counters()
+	var forgotten []session.PeerStatus
 	w.acting.Lock()
 	defer w.acting.Unlock()
 	if w.deaf {
@@ -223,6 +224,11 @@ func (w *pathWatch) look(ctx context.Context) {
 			u.carrier = up
 		}
 		u.observe(peers, time.Now())
+		for _, peer := range peers {
+			if p := u.paths[bfdName(peer.VRF, peer.Plane, peer.Address)]; p != nil && told.Connected && p.forgotten(peer, time.Now()) {
+				forgotten = append(forgotten, peer)
+			}
+		}
 		for _, s := range told.Sessions {
 			if p := u.paths[s.Name]; p != nil && told.Connected {
 				p.measure(s, w.now())
@@ -231,6 +237,9 @@ func (w *pathWatch) look(ctx context.Context) {
 	}
 	w.mu.Unlock()
 	w.tell(ctx)
+	for _, peer := range forgotten {
+		w.sessions.PeerDown(peer.Uplink, peer.Address, "BFD stays down while BGP works: the reflector may have lost its session", false)
+	}
 }
 
 // tell tells what became of the uplinks: those that may be used again first, so

@@ -15,6 +15,30 @@ type watchedPath struct {
 	bfd.Path
 	told  control.Status // last
 	known bool           // it was told at all
+	// patience is how long BGP may work without BFD, where there was BFD before,
+	// until the reflector is asked anew.
+	patience time.Duration
+}
+
+// How long patience is at first and at most.
+const (
+	firstPatience = 30 * time.Second
+	mostPatience  = 10 * time.Minute
+)
+
+// forgotten tells whether a reflector that did BFD has to be reminded: with a
+// new session of BGP it asks for one of BFD again. FRR 8.4 was seen without it
+// for good after a plane had come back. What ends with the session isn't in use:
+// the path counts as lost.
+func (p *watchedPath) forgotten(peer session.PeerStatus, now time.Time) bool {
+	switch {
+	case p.told.Up():
+		p.patience = firstPatience
+	case p.Lost() && p.told.Falls > 0 && p.told.RemoteState != adminDown && peer.State == session.Established && now.Sub(peer.Since) > max(p.patience, firstPatience):
+		p.patience = min(2*max(p.patience, firstPatience), mostPatience)
+		return true
+	}
+	return false
 }
 
 // adminDown is the state of a reflector that has been told to do no BFD, which

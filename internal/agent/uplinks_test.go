@@ -370,3 +370,42 @@ func TestSeveralReflectorsOverTheSocket(t *testing.T) {
 		})
 	}
 }
+
+// TestAReflectorThatForgotIsReminded: BGP is back and BFD isn't, time and again
+// and ever less often.
+func TestAReflectorThatForgotIsReminded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPathBed(t)
+		b.says(0, "down")
+		b.log.take()
+		reminded := func(want int) {
+			t.Helper()
+			got := 0
+			for _, told := range b.log.take() {
+				if strings.HasPrefix(told, "peer 100.64.0.1 over a0 down: BFD stays down while BGP works") {
+					got++
+					b.log.peers[0].Since = time.Now()
+				}
+			}
+			if got != want {
+				t.Errorf("it is reminded %d times, want %d", got, want)
+			}
+		}
+		b.log.peers[0].Since = time.Now()
+		b.passes(firstPatience - time.Second)
+		reminded(0)
+		b.passes(3 * time.Second)
+		reminded(1)
+		b.passes(2*firstPatience - 2*time.Second)
+		reminded(0)
+		b.passes(4 * time.Second)
+		reminded(1)
+		b.log.peers[0].State = session.Idle // it isn't the reflector's memory
+		b.passes(time.Hour)
+		reminded(0)
+		b.log.peers[0].State, b.log.peers[0].Since = session.Established, time.Now()
+		b.says(0, "up")
+		b.passes(time.Hour)
+		reminded(0)
+	})
+}
