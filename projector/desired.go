@@ -18,9 +18,24 @@ import (
 type Host struct {
 	Taps          []vrf.Tap          `json:"taps"`          // sorted by name
 	Announcements []bgp.Announcement `json:"announcements"` // sorted by VRF and prefix
-	Problems      []Problem          `json:"problems,omitempty"`
+	// Departures are the prefixes of guests that were homed here and are homed
+	// elsewhere now, sorted by VRF and prefix. For how long anything is to be done
+	// about them is for the agent to know.
+	Departures []Departure `json:"departures,omitempty"`
+	Problems   []Problem   `json:"problems,omitempty"`
 	DHCP          []dhcp.Service     `json:"dhcp,omitempty"` // sorted by tap
 	IPv6          []ipv6.Service     `json:"ipv6,omitempty"` // sorted by tap
+}
+
+// Departure is a prefix that has left this hypervisor with its guest.
+type Departure struct {
+	VM     string       `json:"vm"`
+	VRF    string       `json:"vrf"`
+	Prefix netip.Prefix `json:"prefix"`
+	To     string       `json:"to"`    // the guest's home
+	Epoch  uint64       `json:"epoch"` // of that home
+	// Preference is what the home announces it with, or more.
+	Preference uint32 `json:"preference"`
 }
 
 // Problem is something that can't be served as the log wants it. The rest is.
@@ -32,7 +47,12 @@ type Problem struct {
 
 // Desired computes what the hypervisor must serve: nothing but the State and
 // the name go in, so the same log gives the same answer everywhere.
-func Desired(s *State, hypervisor string) Host {
+func Desired(s *State, hypervisor string) Host { return DesiredWith(s, hypervisor, nil) }
+
+// DesiredWith is Desired if guests that this hypervisor only prepares for had
+// been said to be homed here: those for which arrived is true. It is for a guest
+// that was seen here before the log says so. nil: none.
+func DesiredWith(s *State, hypervisor string, arrived func(vm string) bool) Host {
 	b := builder{state: s, hypervisor: hypervisor, taps: map[string]string{}, routes: map[route]string{}, announced: map[route]bool{}}
 	if h := s.Hypervisor(hypervisor); h != nil {
 		b.fenced, b.drained = h.Fenced, h.Drained

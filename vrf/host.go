@@ -9,10 +9,13 @@ const Protocol = 201
 // Metrics of the routes of a VRF table. A guest's own route is always better
 // than a learned one, so both may stand in the table at once and no order of
 // writing can send a guest's traffic away. The last resort loses against every
-// real route and keeps a miss from falling through to the main table.
+// real route and keeps a miss from falling through to the main table. A
+// blackhole stands below what is learned: it holds only while nobody has said
+// where the prefix is now.
 const (
 	MetricGuest       = 100
 	MetricLearned     = 200
+	MetricBlackhole   = 300
 	MetricUnreachable = 4278198272
 )
 
@@ -33,6 +36,10 @@ type Host struct {
 	// knows a guest's interface before the log names it. Until then nothing
 	// passes there.
 	TapPatterns []string
+	// Blackholes are prefixes that are on their way from here to another
+	// hypervisor, or the other way round: until a route to them is known their
+	// packets are dropped without an ICMP error, which would end connections.
+	Blackholes []Blackhole
 	// Interconnects are what no guest may reach: the planes' own addresses. The
 	// subnets of the uplinks are always among them.
 	Interconnects []netip.Prefix
@@ -54,6 +61,13 @@ type Uplink struct {
 	VRF       string
 	Plane     string
 	Addresses []netip.Prefix // interconnect addresses with their subnet's length
+}
+
+// Blackhole is a prefix of a VRF whose packets are dropped without a word where
+// no better route takes them.
+type Blackhole struct {
+	VRF    string
+	Prefix netip.Prefix
 }
 
 // Tap is a guest's interface on the hypervisor, enslaved to a VRF.
@@ -79,7 +93,9 @@ type Drops struct {
 	Limited uint64 `json:"limited"` // DHCP, ND and ARP beyond the rate
 }
 
-// Route is a route of a guest. A host route points at the tap itself. A prefix
+// Route is a route of a guest. One prefix may be a route of several taps of a
+// VRF, as an anycast address is: then it is one route with a next hop on each of
+// them. A host route points at the tap itself. A prefix
 // that holds more than one address goes via a neighbour of the tap, so that no
 // sweep through the prefix can fill the neighbour table.
 type Route struct {

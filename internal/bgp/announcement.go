@@ -8,6 +8,26 @@ const (
 	PreferenceDrained = 50
 )
 
+// preferenceStep is between the preferences of one home and the next: above
+// every preference of the home before, drained or not.
+const preferenceStep = 1000
+
+// mostMoves keeps Preference within 32 bits.
+const mostMoves = 4_000_000
+
+// Preference is the local preference with which the home announces a prefix that
+// was moved so often. The decision process of every router then prefers the new
+// home of a prefix to an old one that still announces it, whatever order it hears
+// of them in (compare the sequence number of RFC 7432 section 7.7); and few
+// prefixes of a hypervisor differ in it, so that they go on sharing attributes.
+func Preference(moves uint32, drained bool) uint32 {
+	p := min(moves, mostMoves) * preferenceStep
+	if drained {
+		return p + PreferenceDrained
+	}
+	return p + PreferenceNormal
+}
+
 // Announcement is a prefix that this hypervisor announces in a VRF, to every
 // route reflector of that VRF, with itself as the next hop.
 type Announcement struct {
