@@ -21,10 +21,10 @@ type Host struct {
 	// Departures are the prefixes of guests that were homed here and are homed
 	// elsewhere now, sorted by VRF and prefix. For how long anything is to be done
 	// about them is for the agent to know.
-	Departures []Departure `json:"departures,omitempty"`
-	Problems   []Problem   `json:"problems,omitempty"`
-	DHCP          []dhcp.Service     `json:"dhcp,omitempty"` // sorted by tap
-	IPv6          []ipv6.Service     `json:"ipv6,omitempty"` // sorted by tap
+	Departures []Departure    `json:"departures,omitempty"`
+	Problems   []Problem      `json:"problems,omitempty"`
+	DHCP       []dhcp.Service `json:"dhcp,omitempty"` // sorted by tap
+	IPv6       []ipv6.Service `json:"ipv6,omitempty"` // sorted by tap
 }
 
 // Departure is a prefix that has left this hypervisor with its guest.
