@@ -40,7 +40,7 @@ lint:
 	@scripts/lint
 
 bench: setup
-	@go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+	@go test -run '^$$' -bench . -benchmem -timeout 150m ./...
 	@HOSTROUTE_TEST_CONTESTED=10000 go test -count=1 -timeout 30m -v -run TestOwnershipIsLinearizable ./events/log
 
 fuzz:
