@@ -37,6 +37,9 @@ func (r *RIB) shardChanges(dst []vrf.Change, t *table, s *shard, end int) []vrf.
 		}
 		t.clean(s, row)
 		r.pending--
+		if len(r.owed) > 0 {
+			r.decided(t, row)
+		}
 		if set, changed := r.decide(t, row); changed {
 			dst = append(dst, vrf.Change{Prefix: t.rowKey(row).prefix(t.family), NextHops: r.sets.list[set].hops})
 		}
@@ -138,7 +141,7 @@ func (r *RIB) eachPath(t *table, row []uint32, visit func(source int, p path)) {
 	}
 }
 
-// staleness comes before everything else in the choice of a path.
+// staleness is how much a path is to be doubted.
 type staleness uint8
 
 const (
@@ -158,13 +161,17 @@ func (p path) staleness(a *attr) staleness {
 }
 
 // rank orders two paths, the better one first (RFC 4271 section 9.1.2.2 up to
-// MED; RFC 9494 section 4.3 for stale ones). 0 means that both are used.
+// MED; RFC 9494 section 4.3 for those that are stale for long). 0 means that both
+// are used. LOCAL_PREF comes before the doubt about a peer that restarts: the
+// newer home of a guest must not lose against an older one for that.
 func rank(a *attr, aAge staleness, b *attr, bAge staleness) int {
 	switch {
-	case aAge != bAge:
-		return less(aAge < bAge)
+	case (aAge == longStale) != (bAge == longStale):
+		return less(bAge == longStale)
 	case a.localPref != b.localPref:
 		return less(a.localPref > b.localPref)
+	case aAge != bAge:
+		return less(aAge < bAge)
 	case a.length != b.length:
 		return less(a.length < b.length)
 	case a.origin != b.origin:

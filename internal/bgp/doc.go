@@ -20,11 +20,12 @@
 // # What it guarantees
 //
 // The routes that come out depend on the paths that are in, never on the order
-// in which they came. Best are: paths that are not stale, then those of a
-// session whose peer may be restarting, and last those that are stale for long,
-// here or, by LLGR_STALE, where they come from (RFC 9494); the highest
-// LOCAL_PREF, the shortest AS_PATH, the lowest ORIGIN, the lowest MED (compared
-// between any two paths: the reflectors of a VRF speak for one AS). All paths
+// in which they came. Best are: paths that are not stale for long, here or, by
+// LLGR_STALE, where they come from (RFC 9494); the highest LOCAL_PREF; those of no
+// session whose peer may be restarting, which is no worse a path (RFC 4724 section
+// 4.2) but one to do without where another is as good; the shortest AS_PATH, the
+// lowest ORIGIN, the lowest MED (compared between any two paths: the reflectors of
+// a VRF speak for one AS). All paths
 // that are equal up to here are used at once; the tie-breakers of RFC 4271
 // section 9.1.2.2 that pick one of them are left out on purpose. The same
 // gateway on the same uplink, told by two reflectors, is one next hop.
@@ -43,6 +44,10 @@
 // again. Work on all paths of a session ([RIB.Drop], [RIB.MarkStale],
 // [RIB.MarkLongLived], [RIB.Sweep]) is a [Walk] of short steps, between which
 // others get their turn.
+//
+// The few prefixes that the agent has an interest in of its own are watched:
+// [RIB.Noticed] tells that a path of one of them changed, [RIB.Handed] which of
+// them were decided.
 //
 // # Not safe for concurrent use
 //

@@ -40,6 +40,11 @@ type RIB struct {
 
 	chosen  chooser
 	members []vrf.NextHop
+
+	watched map[watchKey]bool
+	owed    map[watchKey]bool // of these, those that AppendChanges has not decided
+	noticed bool
+	handed  []netip.Prefix
 }
 
 const (
@@ -114,6 +119,9 @@ func (r *RIB) Pending() int { return r.pending }
 func (r *RIB) Failed() int { return r.failed }
 
 func (r *RIB) touch(t *table, s *shard, row []uint32) {
+	if len(r.watched) > 0 {
+		r.notice(t, row)
+	}
 	if t.touch(s, row) {
 		r.pending++
 	}

@@ -54,10 +54,12 @@ func (p refPath) age() int {
 
 func (p refPath) better(q refPath) bool {
 	switch {
-	case p.age() != q.age():
-		return p.age() < q.age()
+	case (p.age() == 2) != (q.age() == 2):
+		return q.age() == 2
 	case p.pref != q.pref:
 		return p.pref > q.pref
+	case p.age() != q.age():
+		return p.age() < q.age()
 	case p.length != q.length:
 		return p.length < q.length
 	case p.origin != q.origin:

@@ -57,12 +57,15 @@ func TestStalePathsAreTheLastResort(t *testing.T) {
 			{"and has told all", func(r *RIB) { r.Sweep(1, IPv4).Run() }, []string{b}},
 			{"the first has told all, and nothing of this", func(r *RIB) { r.Sweep(0, IPv4).Run() }, []string{b}},
 		},
-		"preference counts among equally stale paths alone": {
-			{"a drained one is all that is fresh", func(r *RIB) {
-				tell(0, a, 100)(r)
+		"preference counts for more than a peer that may restart, and for less than one that is gone": {
+			{"the newer home is told by a peer that restarts", func(r *RIB) {
+				tell(0, a, 1100)(r)
 				r.MarkStale(0, IPv4).Run()
-				tell(1, b, 50)(r)
-			}, []string{b}},
+				tell(1, b, 100)(r)
+			}, []string{a}},
+			{"the older one is told with as much", tell(1, b, 1100), []string{b}},
+			{"the older one is told as before", tell(1, b, 100), []string{a}},
+			{"the peer is gone for long", func(r *RIB) { r.MarkLongLived(0, IPv4).Run() }, []string{b}},
 			{"both are stale for long", func(r *RIB) { r.MarkLongLived(0, IPv4).Run(); r.MarkLongLived(1, IPv4).Run() }, []string{a}},
 		},
 		"stale where it comes from": {
@@ -70,7 +73,7 @@ func TestStalePathsAreTheLastResort(t *testing.T) {
 				tell(0, a, 1000, 65000<<16|1, CommunityLongLivedStale)(r)
 				tell(1, b, 50)(r)
 			}, []string{b}},
-			{"less than a peer that may restart", func(r *RIB) { r.MarkStale(1, IPv4).Run() }, []string{b}},
+			{"less than one of a peer that may restart", func(r *RIB) { r.MarkStale(1, IPv4).Run() }, []string{b}},
 			{"like one that is gone", func(r *RIB) { r.MarkLongLived(1, IPv4).Run() }, []string{a}},
 			{"told without the mark", tell(0, a, 10), []string{a}},
 		},

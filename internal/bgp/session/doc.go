@@ -9,6 +9,8 @@
 //     the difference, packed, with the uplink's own addresses as next hops.
 //   - A prefix whose next hops change several times before the FIB is ready for
 //     it is written once. Nothing is queued: what waits is a mark in the RIB.
+//   - Who watches a prefix ([Speaker.Watch]) is woken when a path of it changes,
+//     and when the FIB has taken what came of that.
 //   - What the FIB refuses is offered again until it takes it, and holds up no
 //     other route.
 //   - No End-of-RIB is sent before the first Announce, so that peers which keep
@@ -61,8 +63,8 @@
 // "Over a restart" is for as long as the peer asked for in its graceful restart
 // capability, "for long" for what it asked for in the long-lived one, at most
 // LongLivedStaleTime; without the capability that part is left out. Kept paths
-// are used where nothing better is left: those of a restart first, and those
-// kept for long last, whatever their preference. So a plane of which BFD says
+// are used where nothing better is left: those of a restart where no other has
+// the same preference, and those kept for long last, whatever their preference. So a plane of which BFD says
 // that it is dead carries nothing from that moment on wherever another plane has
 // a path, even one kept over a restart, and where none has it is still tried:
 // BFD on a starved host is wrong about all planes at once, and then nothing is

@@ -36,6 +36,9 @@ type rib struct {
 	idle    []chan struct{} // closed when nothing is pending
 	lastErr error
 	errs    uint64
+
+	watcher func()         // called when a watched prefix changed, or was written
+	writing []netip.Prefix // watched prefixes of the batch that is being written
 }
 
 func newRIB(name string, peers []*peer, log *slog.Logger) *rib {
@@ -54,12 +57,8 @@ func newRIB(name string, peers []*peer, log *slog.Logger) *rib {
 
 // update applies a message of a session.
 func (r *rib) update(source int, u *bgp.Update) {
-	r.mu.Lock()
-	defer func() {
-		r.mu.Unlock()
-		r.poke()
-	}()
-	r.rib.Update(source, u)
+	defer r.poke()
+	r.view(func(b *bgp.RIB) { b.Update(source, u) })
 }
 
 func (r *rib) poke() {
@@ -84,10 +83,18 @@ func (r *rib) walk(start func(*bgp.RIB) *bgp.Walk) {
 	}
 }
 
+// view gives the RIB to look, and tells the watcher what that changed.
 func (r *rib) view(look func(*bgp.RIB)) {
+	if r.look(look) {
+		r.watcher()
+	}
+}
+
+func (r *rib) look(look func(*bgp.RIB)) (noticed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	look(r.rib)
+	return r.rib.Noticed()
 }
 
 // hold waits until every session of the VRF has told everything, or for so
@@ -120,6 +127,7 @@ func (r *rib) run(ctx context.Context, fib FIB) {
 		default:
 		}
 		if changes = r.take(changes[:0], batch); len(changes) == 0 {
+			r.wrote()
 			if retry == nil {
 				pause = firstPause
 			}
@@ -128,6 +136,7 @@ func (r *rib) run(ctx context.Context, fib FIB) {
 		}
 		left := patience
 		written := r.apply(ctx, fib, changes, &left)
+		r.wrote()
 		if left < patience && retry == nil {
 			retry = time.After(pause)
 			pause = min(2*pause, longestPause)
@@ -156,6 +165,7 @@ func (r *rib) take(dst []vrf.Change, n int) []vrf.Change {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	dst = r.rib.AppendChanges(dst, n)
+	r.writing = r.rib.Handed()
 	if len(dst) == 0 && r.rib.Failed() == 0 {
 		for _, c := range r.idle {
 			close(c)

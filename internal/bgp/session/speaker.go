@@ -21,10 +21,11 @@ type Speaker struct {
 	ribs  map[string]*rib
 	peers []*peer
 
-	synced chan struct{}
-	done   chan struct{} // closed when Run returned
-	stop   context.CancelCauseFunc
-	ctx    context.Context // ends by Stop
+	synced  chan struct{}
+	watched chan struct{} // capacity 1
+	done    chan struct{} // closed when Run returned
+	stop    context.CancelCauseFunc
+	ctx     context.Context // ends by Stop
 
 	mu      sync.Mutex
 	said    bool // Announce was called
@@ -38,7 +39,7 @@ func New(c Config, fib FIB, log *slog.Logger) *Speaker {
 	c.setDefaults()
 	s := &Speaker{
 		cfg: c, fib: fib, log: log, ribs: map[string]*rib{},
-		synced: make(chan struct{}), done: make(chan struct{}),
+		synced: make(chan struct{}), watched: make(chan struct{}, 1), done: make(chan struct{}),
 		sets: map[string]map[netip.Prefix]bgp.Announcement{},
 	}
 	s.ctx, s.stop = context.WithCancelCause(context.Background())
@@ -50,6 +51,7 @@ func New(c Config, fib FIB, log *slog.Logger) *Speaker {
 	}
 	for name, peers := range byVRF {
 		r := newRIB(name, peers, log)
+		r.watcher = s.signalWatched
 		s.ribs[name] = r
 		for _, p := range peers {
 			p.rib = r
@@ -136,6 +138,16 @@ func (s *Speaker) Announce(set []bgp.Announcement) {
 	for _, p := range s.peers {
 		p.poke()
 	}
+}
+
+// Hush takes back what was said last to Announce: sessions that come up say
+// nothing, and no End-of-RIB, before it is called again, and those that are up say
+// nothing new. It is for an agent that was stopped for so long that its peers gave
+// it up, and that doesn't know yet what was decided meanwhile.
+func (s *Speaker) Hush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.said = false
 }
 
 // announced gives what to announce in a VRF, once that was said: nothing when
