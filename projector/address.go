@@ -32,8 +32,12 @@ func (t *transaction) ipAssigned(d *events.IPAssigned) error {
 		owned.Owners = slices.Clone(claim.Owners)
 	}
 	owned.Owners = append(owned.Owners, Owner{VM: d.VM, Role: role})
+	a := Address{Prefix: d.Prefix.Prefix, Role: role, Interface: i}
+	if before := lookup[*Claim](t.state, subject); before != nil {
+		a.Moves, owned.Moves = g.outmove(role, before.Moves)
+	}
 	t.put(subject, owned)
-	return t.hold(g, Address{Prefix: d.Prefix.Prefix, Role: role, Interface: i})
+	return t.hold(g, a)
 }
 
 // hold gives a guest a prefix.
@@ -152,11 +156,14 @@ func (t *transaction) ipMoved(d *events.IPMoved) error {
 		return err
 	}
 	from, role := claim.Owners[0].VM, claim.Owners[0].Role
-	if err := t.drop(from, d.VRF, d.Prefix.Prefix); err != nil {
+	moves, err := t.drop(from, d.VRF, d.Prefix.Prefix)
+	if err != nil {
 		return err
 	}
-	t.put(subject, &Claim{Owners: []Owner{{VM: d.To, Role: role}}})
-	return t.hold(to, Address{Prefix: d.Prefix.Prefix, Role: role, Interface: i})
+	a, owned := Address{Prefix: d.Prefix.Prefix, Role: role, Interface: i}, &Claim{Owners: []Owner{{VM: d.To, Role: role}}}
+	a.Moves, owned.Moves = to.outmove(role, max(moves, claim.Moves))
+	t.put(subject, owned)
+	return t.hold(to, a)
 }
 
 func (t *transaction) ipReleased(d *events.IPReleased) error {
@@ -182,10 +189,11 @@ func (t *transaction) ipReleased(d *events.IPReleased) error {
 			Reason: fmt.Sprintf("doesn't hold %s; guest %q does, since sequence %d", d.Prefix, o.VM, o.Since),
 			Held:   &events.Held{VM: o.VM, Sequence: o.Since}}
 	}
-	if err := t.drop(vm, d.VRF, d.Prefix.Prefix); err != nil {
+	moves, err := t.drop(vm, d.VRF, d.Prefix.Prefix)
+	if err != nil {
 		return err
 	}
-	t.disown(subject, vm)
+	t.disown(subject, vm, moves)
 	return nil
 }
 
@@ -194,29 +202,31 @@ func unclaimed(p events.Prefix, vrf string) error {
 		Reason: fmt.Sprintf("no guest holds it in VRF %q", vrf)}
 }
 
-// drop takes a prefix from a guest's own list.
-func (t *transaction) drop(vm, vrf string, p netip.Prefix) error {
+// drop takes a prefix from a guest's own list. It returns the moves that the
+// prefix had.
+func (t *transaction) drop(vm, vrf string, p netip.Prefix) (moves uint32, err error) {
 	g, err := t.guest("vm", vm)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	changed := g.clone()
 	if i := changed.address(vrf, p); i >= 0 {
+		moves = g.MovesOf(g.Addresses[i])
 		changed.Addresses = slices.Delete(changed.Addresses, i, i+1)
 	}
 	t.put(events.SubjectVM(vm), changed)
-	return nil
+	return moves, nil
 }
 
-// disown takes a guest from the owners of a prefix.
-func (t *transaction) disown(subject, vm string) {
+// disown takes a guest from the owners of a prefix, which had so many moves.
+func (t *transaction) disown(subject, vm string, moves uint32) {
 	claim := get[*Claim](t, subject)
 	i := claim.owner(vm)
 	switch {
 	case i < 0:
 	case len(claim.Owners) == 1:
-		t.end(subject, claim)
+		t.end(subject, &Claim{Moves: max(moves, claim.Moves)})
 	default:
-		t.put(subject, &Claim{Owners: slices.Delete(slices.Clone(claim.Owners), i, i+1)})
+		t.put(subject, &Claim{Owners: slices.Delete(slices.Clone(claim.Owners), i, i+1), Moves: claim.Moves})
 	}
 }

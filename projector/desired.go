@@ -3,6 +3,7 @@ package projector
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ type Host struct {
 	// elsewhere now, sorted by VRF and prefix. For how long anything is to be done
 	// about them is for the agent to know.
 	Departures []Departure    `json:"departures,omitempty"`
+	Fenced     bool           `json:"fenced,omitempty"` // nothing may be announced from here
 	Problems   []Problem      `json:"problems,omitempty"`
 	DHCP       []dhcp.Service `json:"dhcp,omitempty"` // sorted by tap
 	IPv6       []ipv6.Service `json:"ipv6,omitempty"` // sorted by tap
@@ -34,7 +36,8 @@ type Departure struct {
 	Prefix netip.Prefix `json:"prefix"`
 	To     string       `json:"to"`    // the guest's home
 	Epoch  uint64       `json:"epoch"` // of that home
-	// Preference is what the home announces it with, or more.
+	// Preference is the least that the home announces it with: it may be drained,
+	// which only it and the log know. It is above all that was announced here.
 	Preference uint32 `json:"preference"`
 }
 
@@ -53,24 +56,30 @@ func Desired(s *State, hypervisor string) Host { return DesiredWith(s, hyperviso
 // been said to be homed here: those for which arrived is true. It is for a guest
 // that was seen here before the log says so. nil: none.
 func DesiredWith(s *State, hypervisor string, arrived func(vm string) bool) Host {
-	b := builder{state: s, hypervisor: hypervisor, taps: map[string]string{}, routes: map[route]string{}, announced: map[route]bool{}}
+	b := builder{state: s, hypervisor: hypervisor, taps: map[string]string{}, routes: map[route]holder{}}
 	if h := s.Hypervisor(hypervisor); h != nil {
-		b.fenced, b.drained = h.Fenced, h.Drained
+		b.host.Fenced, b.drained = h.Fenced, h.Drained
 	}
-	guests := s.Guests()
+	guests := b.guests(arrived)
 	slices.SortFunc(guests, func(a, b *Guest) int {
 		return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), strings.Compare(a.VM, b.VM))
 	})
 	for _, duty := range []Duty{DutyHome, DutyPrepare} { // who only comes takes no tap from who is here
 		for _, g := range guests {
-			if g.Duty(hypervisor) == duty {
+			if g.Duty(hypervisor) == duty && (duty == DutyHome || !b.host.Fenced) {
 				b.guest(g)
 			}
 		}
 	}
+	for _, g := range guests {
+		b.depart(g)
+	}
 	slices.SortFunc(b.host.Taps, func(a, b vrf.Tap) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(b.host.Announcements, func(a, b bgp.Announcement) int {
 		return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix))
+	})
+	slices.SortFunc(b.host.Departures, func(a, b Departure) int {
+		return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix), strings.Compare(a.VM, b.VM))
 	})
 	slices.SortFunc(b.host.DHCP, func(a, b dhcp.Service) int { return strings.Compare(a.Tap, b.Tap) })
 	slices.SortFunc(b.host.IPv6, func(a, b ipv6.Service) int { return strings.Compare(a.Tap, b.Tap) })
@@ -86,15 +95,47 @@ type route struct {
 	prefix netip.Prefix
 }
 
+// holder is who a route leads to, the first of them where it is anycast.
+type holder struct {
+	vm   string
+	role events.Role
+}
+
 type builder struct {
 	state      *State
 	hypervisor string
-	fenced     bool
 	drained    bool
 	host       Host
 	taps       map[string]string // tap → guest that has it
-	routes     map[route]string  // route → tap that it points at
-	announced  map[route]bool
+	routes     map[route]holder
+}
+
+// guests lists the guests as they are, or will be once it is said that those
+// have arrived that have. On a fenced hypervisor none may.
+func (b *builder) guests(arrived func(vm string) bool) []*Guest {
+	list := b.state.Guests()
+	for i, g := range list {
+		if arrived != nil && !b.host.Fenced && g.Duty(b.hypervisor) == DutyPrepare && arrived(g.VM) {
+			list[i] = g.moved(g.Next, math.MaxUint64) // newer than all that is said
+		}
+	}
+	return list
+}
+
+// depart lists what has left with a guest that was here before, unless another
+// guest has it here. A guest that is about to come back is away until then.
+func (b *builder) depart(g *Guest) {
+	if g.Previous == nil || g.Previous.Hypervisor != b.hypervisor || g.Hypervisor == b.hypervisor {
+		return
+	}
+	for _, a := range g.Addresses {
+		key := route{g.Interfaces[a.Interface].VRF, a.Prefix}
+		if _, here := b.routes[key]; here {
+			continue
+		}
+		b.host.Departures = append(b.host.Departures, Departure{VM: g.VM, VRF: key.vrf, Prefix: a.Prefix,
+			To: g.Hypervisor, Epoch: g.Epoch, Preference: bgp.Preference(g.MovesOf(a), true)})
+	}
 }
 
 func (b *builder) guest(g *Guest) {
@@ -111,7 +152,7 @@ func (b *builder) guest(g *Guest) {
 		for _, a := range g.Addresses {
 			if a.Interface == i {
 				p.held = append(p.held, a)
-				b.address(p.tap, f, a, home)
+				b.address(p, f, a, home)
 			}
 		}
 		slices.SortFunc(p.held, func(a, b Address) int { return a.Prefix.Compare(b.Prefix) })
@@ -165,30 +206,32 @@ func (b *builder) serve(p port) {
 }
 
 // address serves one prefix of a guest. Several guests of one hypervisor that
-// hold an anycast prefix share its announcement; the route points at the first.
-func (b *builder) address(tap *vrf.Tap, f Interface, a Address, home bool) {
+// hold an anycast prefix share its announcement, and each has a route to it.
+func (b *builder) address(p port, f Interface, a Address, home bool) {
 	neighbour, r := lead(f.MAC, a.Prefix)
-	tap.Sources = append(tap.Sources, a.Prefix)
-	if !slices.Contains(tap.Neighbours, neighbour) {
-		tap.Neighbours = append(tap.Neighbours, neighbour)
+	p.tap.Sources = append(p.tap.Sources, a.Prefix)
+	if !slices.Contains(p.tap.Neighbours, neighbour) {
+		p.tap.Neighbours = append(p.tap.Neighbours, neighbour)
 	}
 	if !home {
 		return
 	}
-	key := route{f.VRF, a.Prefix}
-	if _, taken := b.routes[key]; !taken {
-		b.routes[key] = tap.Name
-		tap.Routes = append(tap.Routes, r)
-	}
-	if b.fenced || b.announced[key] {
+	key, me := route{f.VRF, a.Prefix}, holder{p.guest.VM, a.Role}
+	if other, taken := b.routes[key]; taken {
+		if other.vm != me.vm && other.role == events.RoleAnycast && me.role == events.RoleAnycast {
+			p.tap.Routes = append(p.tap.Routes, r)
+		} else {
+			b.problem(me.vm, p.tap.Name, "guest %q has %s already", other.vm, a.Prefix)
+		}
 		return
 	}
-	b.announced[key] = true
-	preference := uint32(bgp.PreferenceNormal)
-	if b.drained {
-		preference = bgp.PreferenceDrained
+	b.routes[key] = me
+	p.tap.Routes = append(p.tap.Routes, r)
+	if b.host.Fenced {
+		return
 	}
-	b.host.Announcements = append(b.host.Announcements, bgp.Announcement{VRF: f.VRF, Prefix: a.Prefix, Preference: preference})
+	b.host.Announcements = append(b.host.Announcements, bgp.Announcement{VRF: f.VRF, Prefix: a.Prefix,
+		Preference: bgp.Preference(p.guest.MovesOf(a), b.drained)})
 }
 
 // lead makes the route of a prefix and the permanent neighbour that it needs.

@@ -65,18 +65,24 @@ func TestMove(t *testing.T) {
 
 	publish(t, s, 8, &events.VMMigrated{VM: "a", To: "hv2"})
 	served.Name = "tap9"
-	want("hv1", nothing)
-	want("hv2", Host{Taps: []vrf.Tap{served}, Announcements: announced(100)})
+	left := func(p netip.Prefix) Departure {
+		return Departure{VM: "a", VRF: "public", Prefix: p, To: "hv2", Epoch: 8, Preference: 1050}
+	}
+	departed := Host{Departures: []Departure{left(v4), left(v6)}}
+	want("hv1", departed)
+	want("hv2", Host{Taps: []vrf.Tap{served}, Announcements: announced(1100)})
 	if g := s.Guest("a"); g.Epoch != 8 || g.Duty("hv1") != DutyForward {
 		t.Errorf("epoch %d, duty of the old home %q", g.Epoch, g.Duty("hv1"))
 	}
 
 	publish(t, s, 9, &events.HypervisorDrained{Hypervisor: "hv2"})
-	want("hv2", Host{Taps: []vrf.Tap{served}, Announcements: announced(50)})
+	want("hv2", Host{Taps: []vrf.Tap{served}, Announcements: announced(1050)})
+	want("hv1", departed)
 	publish(t, s, 10, &events.HypervisorFenced{Hypervisor: "hv2"})
-	want("hv2", Host{Taps: []vrf.Tap{served}})
+	want("hv2", Host{Taps: []vrf.Tap{served}, Fenced: true})
 	publish(t, s, 11, &events.VMDeleted{VM: "a"})
-	want("hv2", nothing)
+	want("hv2", Host{Fenced: true})
+	want("hv1", nothing)
 }
 
 // told4 is what the guest of TestMove is told by DHCPv4 on a tap.

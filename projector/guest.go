@@ -25,7 +25,7 @@ func (t *transaction) vmCreated(d *events.VMCreated) error {
 		return &events.Error{Code: events.CodeExists, Field: "vm", Value: d.VM,
 			Reason: fmt.Sprintf("exists already, on hypervisor %q since sequence %d", old.Hypervisor, old.Epoch)}
 	}
-	if err := t.home("hypervisor", d.Hypervisor); err != nil {
+	if err := t.newHome("hypervisor", d.Hypervisor); err != nil {
 		return err
 	}
 	g := &Guest{VM: d.VM, Hypervisor: d.Hypervisor, Hostname: d.Hostname}
@@ -70,8 +70,8 @@ func (t *transaction) vmDeleted(d *events.VMDeleted) error {
 	if err := t.need(claims...); err != nil {
 		return err
 	}
-	for _, subject := range claims {
-		t.disown(subject, d.VM)
+	for i, subject := range claims {
+		t.disown(subject, d.VM, g.MovesOf(g.Addresses[i]))
 	}
 	t.end(events.SubjectVM(d.VM), g)
 	return nil
@@ -88,6 +88,9 @@ func (t *transaction) vmMigrationStarted(d *events.VMMigrationStarted) error {
 	}
 	next, err := t.destination(g, d.To, d.Taps)
 	if err != nil {
+		return err
+	}
+	if err := t.newHome("to", d.To); err != nil {
 		return err
 	}
 	changed := g.clone()
@@ -121,27 +124,19 @@ func (t *transaction) vmMigrated(d *events.VMMigrated) error {
 		return err
 	}
 	taps := d.Taps
-	if g.Next != nil {
-		if g.Next.Hypervisor != d.To {
-			return &events.Error{Code: events.CodeRefused, Field: "to", Value: d.To,
-				Reason: fmt.Sprintf("the migration of %q to %q is prepared; abort that first", d.VM, g.Next.Hypervisor)}
-		}
-		if len(taps) == 0 {
-			taps = g.Next.Taps
-		}
+	switch {
+	case g.Next == nil || t.isFenced(g.Next.Hypervisor): // where it was to go has been given up
+	case g.Next.Hypervisor != d.To:
+		return &events.Error{Code: events.CodeRefused, Field: "to", Value: d.To,
+			Reason: fmt.Sprintf("the migration of %q to %q is prepared; abort that first", d.VM, g.Next.Hypervisor)}
+	case len(taps) == 0:
+		taps = g.Next.Taps
 	}
 	next, err := t.destination(g, d.To, taps)
 	if err != nil {
 		return err
 	}
-	moved := g.clone()
-	moved.Previous = &Place{Hypervisor: g.Hypervisor, Taps: g.taps()}
-	moved.Next = nil
-	moved.Hypervisor, moved.Epoch = d.To, t.seq
-	for i, tap := range next.Taps {
-		moved.Interfaces[i].Tap = tap
-	}
-	t.put(events.SubjectVM(d.VM), moved)
+	t.put(events.SubjectVM(d.VM), g.moved(next, t.seq))
 	return nil
 }
 

@@ -66,3 +66,21 @@ func (t *transaction) home(field, name string) error {
 	}
 	return nil
 }
+
+// newHome finds why nobody may plan to home a guest on a hypervisor; nil: go
+// ahead. A guest that is on a drained one already is homed there all the same.
+func (t *transaction) newHome(field, name string) error {
+	if err := t.home(field, name); err != nil {
+		return err
+	}
+	if h := get[*Hypervisor](t, events.SubjectHV(name)); h.Drained {
+		return &events.Error{Code: events.CodeRefused, Field: field, Value: name,
+			Reason: fmt.Sprintf("is drained (sequence %d) and takes no guests; undrain it first, or choose another", h.seq)}
+	}
+	return nil
+}
+
+func (t *transaction) isFenced(name string) bool {
+	h := get[*Hypervisor](t, events.SubjectHV(name))
+	return h != nil && h.Fenced
+}

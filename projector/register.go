@@ -87,7 +87,8 @@ type Interface struct {
 type Address struct {
 	Prefix    netip.Prefix `json:"prefix"`
 	Role      events.Role  `json:"role"`
-	Interface int          `json:"interface"` // index into the guest's interfaces
+	Interface int          `json:"interface"`       // index into the guest's interfaces
+	Moves     uint32       `json:"moves,omitempty"` // beside the guest's own, see [Guest.MovesOf]
 }
 
 // Place is a hypervisor and the taps of a guest there, in the order of the
@@ -100,9 +101,10 @@ type Place struct {
 // Guest is a guest with its home and everything that it holds.
 type Guest struct {
 	VM         string      `json:"vm"`
-	Hypervisor string      `json:"hypervisor"` // its home
-	Epoch      uint64      `json:"epoch"`      // sequence of the event that made the home
-	Interfaces []Interface `json:"interfaces"` // their taps are those on the home
+	Hypervisor string      `json:"hypervisor"`      // its home
+	Epoch      uint64      `json:"epoch"`           // sequence of the event that made the home
+	Moves      uint32      `json:"moves,omitempty"` // homes that it had before this one
+	Interfaces []Interface `json:"interfaces"`      // their taps are those on the home
 	Addresses  []Address   `json:"addresses,omitempty"`
 	Hostname   string      `json:"hostname,omitempty"` // as the log says; none: from the id
 	Next       *Place      `json:"next,omitempty"`     // where a migration is prepared
@@ -182,6 +184,18 @@ func (g *Guest) clone() *Guest {
 	return &c
 }
 
+// moved is the guest after it went to a place, by the event with a sequence.
+func (g *Guest) moved(to *Place, seq uint64) *Guest {
+	m := g.clone()
+	m.Previous = &Place{Hypervisor: g.Hypervisor, Taps: g.taps()}
+	m.Next = nil
+	m.Hypervisor, m.Epoch, m.Moves = to.Hypervisor, seq, plus(g.Moves, 1)
+	for i, tap := range to.Taps {
+		m.Interfaces[i].Tap = tap
+	}
+	return m
+}
+
 // Owner is a guest that holds a prefix.
 type Owner struct {
 	VM    string      `json:"vm"`
@@ -191,7 +205,10 @@ type Owner struct {
 
 // Claim lists the owners of a prefix: one, or several where it is anycast.
 type Claim struct {
-	Owners []Owner `json:"owners"`
+	Owners []Owner `json:"owners,omitempty"`
+	// Moves are those that the prefix had (see [Guest.MovesOf]) when it was last
+	// held otherwise than as anycast: of a claim that ended, or is anycast now.
+	Moves uint32 `json:"moves,omitempty"`
 	stamp
 }
 
@@ -232,8 +249,9 @@ func newRegister(subject string) (Register, error) {
 	return nil, fmt.Errorf("%q is no register", subject)
 }
 
-// DecodeRegister reads the value of a register from its JSON; null is what is
-// left of one that has ended. Seq is the sequence of the event that wrote it.
+// DecodeRegister reads the value of a register from its JSON. What is left of one
+// that has ended is null, or of a claim its moves, if there were any. Seq is the
+// sequence of the event that wrote it.
 func DecodeRegister(subject string, value []byte, seq uint64) (Register, error) {
 	r, err := newRegister(subject)
 	if err != nil {
@@ -248,6 +266,9 @@ func DecodeRegister(subject string, value []byte, seq uint64) (Register, error) 
 	if err := consistent(r); err != nil {
 		return nil, fmt.Errorf("decoding register %s: %w", subject, err)
 	}
+	if c, ok := r.(*Claim); ok && len(c.Owners) == 0 { // nothing but its moves is left
+		return tombstone(c, seq), nil
+	}
 	r.resolve(seq)
 	return r, nil
 }
@@ -258,7 +279,7 @@ func consistent(r Register) error {
 	case *Guest:
 		return r.consistent()
 	case *Claim:
-		if len(r.Owners) == 0 {
+		if len(r.Owners) == 0 && r.Moves == 0 {
 			return errors.New("a claim without owners")
 		}
 	}
@@ -286,7 +307,7 @@ func tombstone(r Register, seq uint64) Register {
 	case *Guest:
 		return &Guest{VM: r.VM, stamp: end}
 	case *Claim:
-		return &Claim{stamp: end}
+		return &Claim{Moves: r.Moves, stamp: end}
 	case *Network:
 		return &Network{stamp: end}
 	case *VRF:
@@ -298,7 +319,10 @@ func tombstone(r Register, seq uint64) Register {
 
 // EncodeRegister gives the JSON of a register as DecodeRegister reads it.
 func EncodeRegister(r Register) ([]byte, error) {
-	if r == nil || !r.Exists() {
+	if r == nil {
+		return []byte("null"), nil
+	}
+	if c, ok := r.(*Claim); !r.Exists() && (!ok || c.Moves == 0) {
 		return []byte("null"), nil
 	}
 	return json.Marshal(r)

@@ -203,8 +203,8 @@ func TestHostnames(t *testing.T) {
 	}
 }
 
-// TestSources lists all that a guest may send from, also where its route points
-// at another guest of the same hypervisor, or isn't here yet.
+// TestSources lists all that a guest may send from, also what another guest of
+// the same hypervisor has too, or what isn't routed here yet.
 func TestSources(t *testing.T) {
 	s := New()
 	publish(t, s, 1, &events.HypervisorRegistered{Hypervisor: "hv1"})
@@ -230,7 +230,7 @@ func TestSources(t *testing.T) {
 		t.Errorf("%s has no %s", hv, tap)
 	}
 	want("hv1", "a", "[203.0.113.20/32]", 1)
-	want("hv1", "b", "[203.0.113.9/32 203.0.113.20/32 2001:db8:0:1::/64]", 2)
+	want("hv1", "b", "[203.0.113.9/32 203.0.113.20/32 2001:db8:0:1::/64]", 3)
 	want("hv2", "b", "[203.0.113.9/32 203.0.113.20/32 2001:db8:0:1::/64]", 0)
 }
 
