@@ -62,7 +62,7 @@ var hostSettings = []string{
 
 // isSwitch says whether a node only holds bridges.
 func (l *Lab) isSwitch(node string) bool {
-	return node == NodeMgmt || slices.ContainsFunc(l.Topology.Planes, func(p Plane) bool { return p.Node == node })
+	return node == NodeMgmt || node == NodeMachines || slices.ContainsFunc(l.Topology.Planes, func(p Plane) bool { return p.Node == node })
 }
 
 // port is one cable of a segment: the bridge's end is named after the node and the segment.

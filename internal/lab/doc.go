@@ -24,6 +24,11 @@
 // Down removes everything of ours, whatever its size, also what a crashed or killed run left: it looks at namespaces and
 // the processes in them, not at notes. Nothing here uses the netlink code under test, only ip(8) and files below /proc/sys.
 //
+// # Guests that move
+//
+// A mobile guest's cables end in bridges in a namespace of their own, NodeMachines, and the bridges in its taps: in those
+// of one hypervisor while it runs, in none while it is paused. Its kernel sees no carrier lost; its connections live.
+//
 // # State, goroutines, failure
 //
 // A Lab is a description and a directory (configuration files, daemons' pid files and logs), so that one
@@ -36,6 +41,7 @@
 // probe_test.go tries what the scenarios look with; both need no hostroute. lab_test.go builds the whole topology in plain namespaces, waits until the edge and both reflectors have
 // learnt from each other over BIRD and FRR in both families, watched by BFD, cuts and silences a plane under traffic,
 // moves a guest, switches a hypervisor off and on, and looks for leftovers. sized_test.go has every size's configuration
-// read by those it is for, and sizedlab_test.go has reflectors of the largest topology die. traffic_test.go tries the counting of losses.
+// read by those it is for, and sizedlab_test.go has reflectors of the largest topology die. traffic_test.go tries the counting of losses. machine_test.go moves a guest that runs, between
+// routers that Linux alone makes, and wants its connection to live.
 // Losses in a plane (Lose) need netem, which only scenarios have. It needs root, bird2 and frr, and no VRF.
 package lab

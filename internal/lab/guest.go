@@ -15,6 +15,9 @@ import (
 
 // makeGuest makes a guest as a hypervisor does: a machine with cables to its taps. It is switched off.
 func (l *Lab) makeGuest(ctx context.Context, g Guest) error {
+	if g.Mobile {
+		return l.makeMobile(ctx, g)
+	}
 	var b batch
 	b.add("link set lo up")
 	for _, i := range g.Interfaces {

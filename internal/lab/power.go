@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 )
 
 // PowerOffHost cuts a hypervisor's power: its programs are gone without a word, with its kernel's state and all of its
-// cables, those of the guests that the topology gives it included. Its disk stays. It
-// returns when no plane had it any more.
+// cables, those of the guests that the topology gives it included, and all taps of mobile guests. Its disk stays. It
+// returns when no plane had it any more. A mobile guest that ran there is to be switched off, too.
 func (l *Lab) PowerOffHost(ctx context.Context, hypervisor string) (cut time.Time, err error) {
 	namespace := l.Topology.Namespace(hypervisor)
 	// Cables are pulled first: nobody shall see the end of a program's connections. And they are pulled one by one: the
@@ -29,12 +30,15 @@ func (l *Lab) PowerOffHost(ctx context.Context, hypervisor string) (cut time.Tim
 	management.add("link del %s", portName(hypervisor, NodeMgmt))
 	for _, g := range l.Topology.Guests {
 		for _, i := range g.Interfaces {
-			if g.Hypervisor == hypervisor {
+			if g.Hypervisor == hypervisor && !g.Mobile {
 				host.add("link del %s", i.Tap)
 			}
 		}
 	}
 	all.add("netns del %s", namespace)
+	if slices.Contains(l.Topology.Nodes(), NodeMachines) {
+		errs = append(errs, l.removeLostTaps(ctx, hypervisor))
+	}
 	errs = append(errs, management.run(ctx, l.Topology.Namespace(NodeMgmt)), host.run(ctx, namespace),
 		endAll(ctx, []string{namespace}, syscall.SIGKILL), all.run(ctx, ""))
 	if err := errors.Join(errs...); err != nil {
@@ -44,7 +48,7 @@ func (l *Lab) PowerOffHost(ctx context.Context, hypervisor string) (cut time.Tim
 }
 
 // PowerOnHost boots a hypervisor that was switched off: it has its cables, and its guests are there with new ones and
-// switched off. Nothing of hostroute runs.
+// switched off, but for mobile ones: their taps come with them. Nothing of hostroute runs.
 func (l *Lab) PowerOnHost(ctx context.Context, hypervisor string) error {
 	h, err := l.Topology.Hypervisor(hypervisor)
 	if err != nil {
@@ -83,7 +87,7 @@ func (l *Lab) powerOnHost(ctx context.Context, h Hypervisor) error {
 		return err
 	}
 	for _, g := range l.Topology.Guests {
-		if g.Hypervisor != h.Name {
+		if g.Hypervisor != h.Name || g.Mobile {
 			continue
 		}
 		if err := l.makeGuest(ctx, g); err != nil {

@@ -41,11 +41,19 @@ func (t Topology) WithHypervisors(n int) Topology {
 	return t
 }
 
+// WithFourth adds a fourth hypervisor, and a fifth guest on it.
+func (t Topology) WithFourth() Topology {
+	t.Hypervisors = append(slices.Clone(t.Hypervisors), referenceHypervisor(4))
+	t.Guests = append(slices.Clone(t.Guests), referenceGuest(5, "hv4"))
+	return t
+}
+
 // everyNode lists the nodes of the topology and those that one of any size has: whoever takes a lab down need not know
 // how large it was built.
 func (t Topology) everyNode() []string {
 	nodes := t.Nodes()
 	largest, _ := Sized(MaxPlanes, MaxReflectors) // is within the bounds
+	largest = largest.WithFourth().WithMobile("vm1")
 	for _, node := range largest.Nodes() {
 		if !slices.Contains(nodes, node) {
 			nodes = append(nodes, node)

@@ -73,6 +73,8 @@ type Guest struct {
 	Name       string
 	Hypervisor string // where it starts
 	Interfaces []Interface
+	// Mobile guests can be paused and moved while they run.
+	Mobile bool
 }
 
 // Interface is a guest's network interface and the tap at its other end.
@@ -115,14 +117,16 @@ func Reference() Topology {
 		t.Planes = append(t.Planes, referencePlane(i, 1))
 	}
 	for n := 1; n <= 3; n++ {
-		t.Hypervisors = append(t.Hypervisors, Hypervisor{
-			Name: fmt.Sprintf("hv%d", n), Number: n, Management: netip.AddrFrom4([4]byte{198, 51, 100, byte(10 + n)}),
-		})
+		t.Hypervisors = append(t.Hypervisors, referenceHypervisor(n))
 	}
 	for n, home := range []string{"hv1", "hv1", "hv2", "hv3"} {
 		t.Guests = append(t.Guests, referenceGuest(n+1, home))
 	}
 	return t
+}
+
+func referenceHypervisor(n int) Hypervisor {
+	return Hypervisor{Name: fmt.Sprintf("hv%d", n), Number: n, Management: netip.AddrFrom4([4]byte{198, 51, 100, byte(10 + n)})}
 }
 
 // resolvers are what guests are told to ask. Nobody answers there.
@@ -173,6 +177,9 @@ func referenceGuest(n int, home string) Guest {
 // Nodes lists every node of the topology in the order of their making.
 func (t Topology) Nodes() []string {
 	nodes := []string{NodeMgmt, NodeControl, NodeEdge}
+	if slices.ContainsFunc(t.Guests, func(g Guest) bool { return g.Mobile }) {
+		nodes = append(nodes, NodeMachines)
+	}
 	for _, p := range t.Planes {
 		nodes = append(nodes, p.Node)
 		for _, r := range p.Reflectors {

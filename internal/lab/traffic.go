@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 type Flow struct {
 	From, To       string
 	Source, Target netip.Addr
+	// OtherFrom and OtherTo are a second node that may have the address: both send, and what arrives at either arrives.
+	OtherFrom, OtherTo string
 }
 
 func (f Flow) String() string { return fmt.Sprintf("%s → %s, IPv%d", f.From, f.To, family(f.Target)) }
@@ -40,7 +43,7 @@ func (t Topology) Both(a, b, network string) ([]Flow, error) {
 		if err != nil {
 			return nil, err
 		}
-		flows = append(flows, Flow{a, b, first, second}, Flow{b, a, second, first})
+		flows = append(flows, Flow{From: a, To: b, Source: first, Target: second}, Flow{From: b, To: a, Source: second, Target: first})
 	}
 	return flows, nil
 }
@@ -77,8 +80,8 @@ type Traffic struct {
 // stream is a flow under way.
 type stream struct {
 	Flow
-	senders  []*net.UDPConn
-	receiver *net.UDPConn
+	senders   [][]*net.UDPConn // by node, by port
+	receivers []*net.UDPConn   // by node
 
 	mu      sync.Mutex
 	sent    []time.Time // by number
@@ -97,7 +100,9 @@ func (l *Lab) StartTraffic(interval time.Duration, flows ...Flow) (*Traffic, err
 		}
 	}
 	for _, s := range t.streams {
-		t.reading.Go(s.receive)
+		for _, r := range s.receivers {
+			t.reading.Go(func() { s.receive(r) })
+		}
 	}
 	t.sending.Go(t.send)
 	return t, nil
@@ -105,23 +110,48 @@ func (l *Lab) StartTraffic(interval time.Duration, flows ...Flow) (*Traffic, err
 
 // open makes the sockets of a stream where its ends are.
 func (l *Lab) open(s *stream) error {
-	err := within(l.Topology.Namespace(s.To), func() (err error) {
-		s.receiver, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(s.Target, 0)))
-		return errors.Join(err, patient(s.receiver))
-	})
-	if err != nil {
-		return err
-	}
-	return within(l.Topology.Namespace(s.From), func() error {
-		for range flowPorts {
-			c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(s.Source, 0)))
+	port := uint16(0)
+	for _, node := range ends(s.To, s.OtherTo) {
+		err := within(l.Topology.Namespace(node), func() error {
+			r, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(s.Target, port)))
 			if err != nil {
 				return err
 			}
-			s.senders = append(s.senders, c)
+			s.receivers = append(s.receivers, r)
+			port = r.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+			return patient(r)
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	for _, node := range ends(s.From, s.OtherFrom) {
+		if err := within(l.Topology.Namespace(node), func() error { return s.openSenders() }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ends lists the nodes at one end of a flow.
+func ends(node, other string) []string {
+	if other == "" {
+		return []string{node}
+	}
+	return []string{node, other}
+}
+
+func (s *stream) openSenders() error {
+	var senders []*net.UDPConn
+	for range flowPorts {
+		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(s.Source, 0)))
+		if err != nil {
+			return err
+		}
+		senders = append(senders, c)
+	}
+	s.senders = append(s.senders, senders)
+	return nil
 }
 
 // receiveBuffer holds the packets of more than a minute. With the kernel's default, those of three seconds in which
@@ -130,9 +160,6 @@ const receiveBuffer = 16 << 20
 
 // patient gives a socket that buffer, whatever the limit for those that aren't root.
 func patient(c *net.UDPConn) error {
-	if c == nil {
-		return nil
-	}
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err
@@ -167,15 +194,17 @@ func (s *stream) send() {
 	s.sent, s.arrived = append(s.sent, time.Now()), append(s.arrived, false)
 	s.mu.Unlock()
 	packet := binary.BigEndian.AppendUint64(nil, uint64(n))
-	port := s.receiver.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	_, _ = s.senders[n%flowPorts].WriteToUDPAddrPort(packet, netip.AddrPortFrom(s.Target, port)) // see above
+	port := s.receivers[0].LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	for _, senders := range s.senders {
+		_, _ = senders[n%flowPorts].WriteToUDPAddrPort(packet, netip.AddrPortFrom(s.Target, port)) // see above
+	}
 }
 
 // receive ends with the socket.
-func (s *stream) receive() {
+func (s *stream) receive(receiver *net.UDPConn) {
 	buffer := make([]byte, 64)
 	for {
-		n, _, err := s.receiver.ReadFromUDPAddrPort(buffer)
+		n, _, err := receiver.ReadFromUDPAddrPort(buffer)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -197,11 +226,7 @@ func (t *Traffic) Flows() error {
 	var lossy []error
 	for _, s := range t.streams {
 		s.mu.Lock()
-		// The very last ones are still on their way.
-		lost, to := 0, len(s.sent)
-		for to > 0 && time.Since(s.sent[to-1]) < time.Duration(float64(50*time.Millisecond)*TimeFactor()) {
-			to--
-		}
+		lost, to := 0, s.settled()
 		for n := max(0, to-last); n < to; n++ {
 			if !s.arrived[n] {
 				lost++
@@ -216,6 +241,29 @@ func (t *Traffic) Flows() error {
 		}
 	}
 	return errors.Join(lossy...)
+}
+
+// settled is how many packets are either lost or there: the very last ones are still on their way.
+func (s *stream) settled() int {
+	to := len(s.sent)
+	for to > 0 && time.Since(s.sent[to-1]) < time.Duration(float64(50*time.Millisecond)*TimeFactor()) {
+		to--
+	}
+	return to
+}
+
+// Since counts what became of the packets after the first so many of each flow, up to those that are on their way.
+func (t *Traffic) Since(first int) []FlowLoss {
+	var losses []FlowLoss
+	for _, s := range t.streams {
+		s.mu.Lock()
+		to := max(first, s.settled())
+		loss := FlowLoss{Flow: s.Flow, Sent: to - first}
+		loss.Lost, loss.Outage = outages(s.sent[first:to], s.arrived[first:to])
+		s.mu.Unlock()
+		losses = append(losses, loss)
+	}
+	return losses
 }
 
 // Sent is how many packets were sent on each flow.
@@ -254,10 +302,8 @@ func (t *Traffic) Stop(ctx context.Context) []FlowLoss {
 
 func (t *Traffic) close() {
 	for _, s := range t.streams {
-		for _, c := range append(s.senders, s.receiver) {
-			if c != nil {
-				_ = c.Close() // nothing is buffered
-			}
+		for _, c := range slices.Concat(append(s.senders, s.receivers)...) {
+			_ = c.Close() // nothing is buffered
 		}
 	}
 }

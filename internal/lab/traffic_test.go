@@ -45,8 +45,8 @@ func checkTraffic(t *testing.T, l *Lab) {
 	uplink := l.Topology.Uplinks(l.Topology.Hypervisors[0])[0]
 	edge := l.Topology.Planes[0].Segments[0]
 	flows = append(flows,
-		Flow{"hv1", NodeEdge, uplink.V4.Addr(), edge.address4(edgeHost).Addr()}, Flow{NodeEdge, "hv1", edge.address4(edgeHost).Addr(), uplink.V4.Addr()},
-		Flow{"hv1", NodeEdge, uplink.V6.Addr(), edge.address6(edgeHost).Addr()}, Flow{NodeEdge, "hv1", edge.address6(edgeHost).Addr(), uplink.V6.Addr()})
+		Flow{From: "hv1", To: NodeEdge, Source: uplink.V4.Addr(), Target: edge.address4(edgeHost).Addr()}, Flow{From: NodeEdge, To: "hv1", Source: edge.address4(edgeHost).Addr(), Target: uplink.V4.Addr()},
+		Flow{From: "hv1", To: NodeEdge, Source: uplink.V6.Addr(), Target: edge.address6(edgeHost).Addr()}, Flow{From: NodeEdge, To: "hv1", Source: edge.address6(edgeHost).Addr(), Target: uplink.V6.Addr()})
 	start := func() *Traffic {
 		traffic, err := l.StartTraffic(5*time.Millisecond, flows...)
 		if err != nil {
