@@ -28,6 +28,10 @@ func Preference(moves uint32, drained bool) uint32 {
 	return p + PreferenceNormal
 }
 
+// Generation is how often a prefix was moved, as a preference made by Preference
+// says, be it that of a home that is drained, or lowered a little on its way.
+func Generation(preference uint32) uint32 { return preference / preferenceStep }
+
 // Announcement is a prefix that this hypervisor announces in a VRF, to every
 // route reflector of that VRF, with itself as the next hop.
 type Announcement struct {

@@ -1,0 +1,89 @@
+package handover
+
+import (
+	"github.com/hostroute/hostroute/internal/bgp"
+)
+
+// departure is a prefix that is served here no more.
+type departure struct {
+	vm, to string // to is empty where it is not known
+	epoch  uint64
+	// generation is that of the path to wait for.
+	generation uint32
+	since      Instant
+	kept       *bgp.Announcement // nil: it is not announced
+	blackholed bool
+	over       bool // nothing is done about it any more
+}
+
+// moved tells a guest that moved from a prefix that is merely gone.
+func (d *departure) moved() bool { return d.to != "" }
+
+// part takes up what has left since the last step, and forgets what is over.
+func (m *Machine) part(now Instant, in Input, before map[Key]*own, announced map[Key]bgp.Announcement) {
+	told := make(map[Key]bool, len(in.Departures))
+	for _, d := range in.Departures {
+		if m.own[d.Key] != nil || told[d.Key] {
+			continue
+		}
+		told[d.Key] = true
+		if have := m.left[d.Key]; have != nil && have.vm == d.VM && have.epoch == d.Epoch {
+			continue
+		}
+		m.left[d.Key] = &departure{
+			vm: d.VM, to: d.To, epoch: d.Epoch, generation: bgp.Generation(d.Preference), since: now,
+			kept: keep(d.Key, announced),
+		}
+	}
+	for key, h := range before {
+		if m.own[key] != nil || told[key] {
+			continue
+		}
+		d := &departure{vm: h.VM, since: now}
+		if !h.Early { // else it was announced too early, and that ends at once
+			d.kept = keep(key, announced)
+		}
+		m.left[key] = d
+	}
+	for key, d := range m.left {
+		if !told[key] && (d.moved() || now >= d.since.Add(Quiet)) {
+			delete(m.left, key)
+		}
+	}
+}
+
+func keep(key Key, announced map[Key]bgp.Announcement) *bgp.Announcement {
+	a, ok := announced[key]
+	if !ok {
+		return nil
+	}
+	return &a
+}
+
+// leave decides about one prefix that has left. What it was announced with stays
+// until the kernel has a path to where it is now.
+func (m *Machine) leave(now Instant, key Key, d *departure, in Input, out *Output) {
+	announce, drop := Parting, Quiet
+	if d.moved() {
+		announce, drop = Forwarding, Forwarding
+	}
+	if d.over {
+		return
+	}
+	path, ok := in.Path(key)
+	there := ok && bgp.Generation(path.Preference) >= d.generation
+	if d.kept != nil && (in.Fenced || there && path.Written || !m.due(now, d.since.Add(announce))) {
+		d.kept = nil
+	}
+	if d.kept != nil {
+		out.Keep = append(out.Keep, *d.kept)
+	}
+	d.blackholed = m.due(now, d.since.Add(drop))
+	if !d.blackholed && d.moved() && !there {
+		d.blackholed = m.due(now, d.since.Add(Longest))
+	}
+	if d.over = !d.blackholed; !d.over {
+		out.Blackholes = append(out.Blackholes, key)
+		out.Watch = append(out.Watch, key)
+	}
+}

@@ -1,0 +1,164 @@
+package handover
+
+import (
+	"cmp"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hostroute/hostroute/internal/bgp"
+)
+
+// How long things last.
+const (
+	// Forwarding is how long a prefix that has moved is looked after at its old
+	// home: every reflector and hypervisor has heard of the new one by then.
+	Forwarding = 30 * time.Second
+	// Longest is how long it is at most, where the new home isn't heard of.
+	Longest = 5 * time.Minute
+	// Parting is how long a prefix is announced on that no guest here has any more,
+	// and of which nobody else is heard: it may have moved to a guest elsewhere,
+	// which the log doesn't tell us.
+	Parting = time.Second
+	// Quiet is how long what comes for such a prefix is dropped without a word.
+	Quiet = 5 * time.Second
+	// Patience is how long the log has to say that a guest has moved that was heard
+	// of elsewhere by BGP, or seen here.
+	Patience = 10 * time.Second
+)
+
+// Instant is a point in time: nanoseconds since an origin that the caller
+// chooses and that never changes. It must not go back.
+type Instant int64
+
+// Never is later than everything.
+const Never Instant = math.MaxInt64
+
+// Add gives the instant that is d later.
+func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
+
+// Sub gives the time from another instant to this one.
+func (i Instant) Sub(earlier Instant) time.Duration { return time.Duration(i - earlier) }
+
+// Key is a prefix of a VRF.
+type Key struct {
+	VRF    string
+	Prefix netip.Prefix
+}
+
+// Compare orders keys by VRF and prefix.
+func (k Key) Compare(l Key) int {
+	return cmp.Or(strings.Compare(k.VRF, l.VRF), k.Prefix.Compare(l.Prefix))
+}
+
+// Own is a prefix whose home this hypervisor is.
+type Own struct {
+	Key
+	VM         string
+	Epoch      uint64
+	Preference uint32
+	Anycast    bool // it has other homes, too
+	Came       bool // the guest was homed elsewhere before
+	Early      bool // it was seen here, and the log doesn't say yet that it moved
+	Served     bool // its tap was there when that was looked at last
+}
+
+// Departure is a prefix that has left this hypervisor with its guest.
+type Departure struct {
+	Key
+	VM         string
+	To         string // the guest's home
+	Epoch      uint64 // of that home
+	Preference uint32 // with which it announces the prefix
+}
+
+// Path is the best learned path of a prefix.
+type Path struct {
+	Preference uint32     // of what is used
+	Highest    uint32     // of all that is known
+	Originator netip.Addr // of the latter
+	Written    bool       // what is used is in the kernel
+}
+
+// Input is what is known when the Machine is asked.
+type Input struct {
+	Own        []Own
+	Departures []Departure
+	// Announced is what this run has announcing now.
+	Announced []bgp.Announcement
+	// Current is set while nothing of the log is known to be missing.
+	Current bool
+	// Fenced hypervisors announce nothing, nor go on with it.
+	Fenced bool
+	// Path gives the best learned path of exactly this prefix; false: none.
+	Path func(Key) (Path, bool)
+}
+
+// Output is what is to be done.
+type Output struct {
+	// Withheld are own prefixes that are neither delivered nor announced.
+	Withheld map[Key]bool
+	// Keep is announced although nothing here serves it any more.
+	Keep []bgp.Announcement
+	// Blackholes are what is dropped without a word where no better route is.
+	Blackholes []Key
+	// Watch are the prefixes whose paths matter.
+	Watch []Key
+	// Next is when to ask again if nothing happens.
+	Next Instant
+}
+
+// Machine remembers what this run of the agent has seen leave, arrive and be
+// contested. It is not safe for concurrent use.
+type Machine struct {
+	own      map[Key]*own
+	left     map[Key]*departure
+	seen     map[string]bool
+	arrivals map[string]*arrival
+	asked    bool
+	next     Instant
+}
+
+// New makes a Machine that has seen nothing.
+func New() *Machine {
+	return &Machine{own: map[Key]*own{}, left: map[Key]*departure{}, seen: map[string]bool{}, arrivals: map[string]*arrival{}}
+}
+
+// Step decides what is to be done now. Arrived is to be asked before it.
+func (m *Machine) Step(now Instant, in Input) Output {
+	out := Output{Withheld: map[Key]bool{}}
+	m.next = m.arrivalsNext(now)
+	announced := make(map[Key]bgp.Announcement, len(in.Announced))
+	for _, a := range in.Announced {
+		announced[Key{a.VRF, a.Prefix}] = a
+	}
+	before := m.own
+	m.own = make(map[Key]*own, len(in.Own))
+	for _, o := range in.Own {
+		m.own[o.Key] = m.hold(now, before[o.Key], o, in, &out)
+		delete(m.left, o.Key)
+	}
+	m.part(now, in, before, announced)
+	for key, d := range m.left {
+		m.leave(now, key, d, in, &out)
+	}
+	m.asked = true
+	out.Next = m.next
+	slices.SortFunc(out.Blackholes, Key.Compare)
+	slices.SortFunc(out.Watch, Key.Compare)
+	slices.SortFunc(out.Keep, func(a, b bgp.Announcement) int {
+		return Key{a.VRF, a.Prefix}.Compare(Key{b.VRF, b.Prefix})
+	})
+	return out
+}
+
+// due has the Machine asked at an instant, and tells whether that is to come.
+func (m *Machine) due(now, at Instant) bool {
+	if now >= at {
+		return false
+	}
+	m.next = min(m.next, at)
+	return true
+}
