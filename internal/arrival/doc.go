@@ -16,8 +16,8 @@
 // nothing:
 //
 //   - What comes in over a tap was written by the process that has it open, and
-//     that is the guest's own: the destination's QEMU, which sends nothing for a
-//     guest that is paused.
+//     that is the guest's own: the destination's QEMU, which sends nothing while
+//     its machine doesn't run.
 //   - What goes out over it, to the guest, isn't looked at (packet type
 //     PACKET_OUTGOING), from whatever address it claims to be. Where a tap is in
 //     a bridge, by somebody's mistake, that is what the bridge floods, and among
@@ -32,13 +32,13 @@
 //
 // # How good a proof it is
 //
-// QEMU announces a guest when it has all of its state and before it runs it
-// (qemu_announce_self; also in post-copy). If the manager then fails to resume
-// it and has the source go on with it, the sign was false. That is why it holds
-// only until the event confirms it or a few seconds have passed; see package
-// handover. Who else can lie is a process that has the tap open and isn't the
-// guest's: one that has been left on the host by a guest of the same tap. It
-// gains the other's traffic for these seconds.
+// QEMU makes its announcement when it has all of the guest's state, and holds it
+// back, as all that a machine sends, until the machine runs; so does what the
+// guest's own driver announces. A destination that failed, or that its manager
+// doesn't let run, is never heard. Others may behave otherwise, and who can lie is
+// a process that has the tap open and isn't the guest's: one that was left on the
+// host by a former guest of the same tap. That is why a sign holds only until the event confirms
+// it or a few seconds have passed; see package handover.
 //
 // The filter is no part of it. Packet sockets are served before it, so a tap is
 // heard while its filter isn't ready or it is in no VRF yet. It has to be up: what

@@ -27,6 +27,6 @@
 //
 // In network namespaces with veths as taps: each announcement, everything that
 // must not be taken for one, filters in nftables that drop all, a tap that is down,
-// and one that is replaced. And a real QEMU is migrated from one tap to another: nothing is
-// heard of it before the switchover, and its RARP is heard then.
+// and one that is replaced. And a real QEMU is migrated from one tap to another:
+// nothing is heard of it before it runs, and its RARP then.
 package packet
