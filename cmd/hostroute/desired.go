@@ -18,6 +18,7 @@ type replayed struct {
 	DHCP          []toldDHCP              `json:"dhcp"`
 	IPv6          []toldIPv6              `json:"ipv6"`
 	Announcements []replayedAnnouncement  `json:"announcements"`
+	Departures    []projector.Departure   `json:"departures"` // what guests that were homed here before hold elsewhere
 	Problems      []projector.Problem     `json:"problems"`
 	Quarantined   []projector.Quarantined `json:"quarantined"`
 	Kernel        *difference             `json:"kernel,omitempty"` // with --diff-kernel
@@ -53,7 +54,8 @@ type replayedAnnouncement struct {
 func describe(hypervisor string, last uint64, h projector.Host, quarantined []projector.Quarantined) replayed {
 	r := replayed{
 		Hypervisor: hypervisor, Sequence: last, Taps: []replayedTap{}, DHCP: []toldDHCP{}, IPv6: []toldIPv6{}, Announcements: []replayedAnnouncement{},
-		Problems: append([]projector.Problem{}, h.Problems...), Quarantined: append([]projector.Quarantined{}, quarantined...),
+		Departures: append([]projector.Departure{}, h.Departures...),
+		Problems:   append([]projector.Problem{}, h.Problems...), Quarantined: append([]projector.Quarantined{}, quarantined...),
 	}
 	for _, t := range h.Taps {
 		r.Taps = append(r.Taps, describeTap(t))
@@ -110,8 +112,11 @@ func (a *app) showReplay(r replayed) error {
 }
 
 func (a *app) tellReplay(r replayed) error {
-	fmt.Fprintf(a.stdout, "hypervisor %s at #%d: %s, %s\n\n", r.Hypervisor, r.Sequence,
-		count(len(r.Taps), "tap"), count(len(r.Announcements), "announcement"))
+	summary := count(len(r.Taps), "tap") + ", " + count(len(r.Announcements), "announcement")
+	if n := len(r.Departures); n > 0 {
+		summary += ", " + count(n, "departure")
+	}
+	fmt.Fprintf(a.stdout, "hypervisor %s at #%d: %s\n\n", r.Hypervisor, r.Sequence, summary)
 	t := newTable(a.stdout, "TAP", "VRF", "WHAT", "VALUE", "TO")
 	for _, tap := range r.Taps {
 		t.row(tap.Name, tap.VRF, "guest", tap.MAC, "")
@@ -135,6 +140,9 @@ func (a *app) tellReplay(r replayed) error {
 		return err
 	}
 	fmt.Fprintln(a.stdout)
+	if err := a.tellDepartures(r.Departures); err != nil {
+		return err
+	}
 	t = newTable(a.stdout, "ANNOUNCED", "VRF", "PREFERENCE")
 	for _, n := range r.Announcements {
 		t.row(n.Prefix, n.VRF, n.Preference)
@@ -149,4 +157,21 @@ func (a *app) tellReplay(r replayed) error {
 		return err
 	}
 	return a.tellDifference(r.Kernel)
+}
+
+// tellDepartures lists what left with its guest. For how long that is forwarded
+// is for the agent to know, not for the log.
+func (a *app) tellDepartures(list []projector.Departure) error {
+	if len(list) == 0 {
+		return nil
+	}
+	t := newTable(a.stdout, "DEPARTED", "VRF", "GUEST", "TO", "BY", "PREFERENCE")
+	for _, d := range list {
+		t.row(d.Prefix, d.VRF, d.VM, d.To, fmt.Sprintf("#%d", d.Epoch), fmt.Sprintf("%d or more", d.Preference))
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(a.stdout)
+	return err
 }

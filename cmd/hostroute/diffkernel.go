@@ -21,7 +21,7 @@ type difference struct {
 func (d *difference) any() bool { return len(d.Operations)+len(d.Absent)+len(d.Problems) > 0 }
 
 // diffKernel compares the kernel with what a hypervisor must serve, learned
-// routes apart. It changes nothing.
+// routes and blackholes of what moves apart. It changes nothing.
 func diffKernel(ctx context.Context, cfg *config.Config, host projector.Host) (*difference, error) {
 	desired := cfg.Host()
 	desired.Taps = host.Taps
@@ -31,6 +31,7 @@ func diffKernel(ctx context.Context, cfg *config.Config, host projector.Host) (*
 	if err != nil {
 		return nil, fmt.Errorf("reading the kernel's state: %w", err)
 	}
+	desired.Blackholes = passing(desired, actual, host)
 	plan := vrf.Plan(desired, actual, vrf.Options{Sweep: true})
 	d := &difference{Operations: []string{}, Absent: append([]string{}, plan.Waiting...), Problems: []string{}}
 	for _, op := range plan.Ops {
@@ -40,6 +41,31 @@ func diffKernel(ctx context.Context, cfg *config.Config, host projector.Host) (*
 		d.Problems = append(d.Problems, p.Error())
 	}
 	return d, nil
+}
+
+// passing lists the kernel's blackholes for what has left with its guest, or has
+// come with it. They stand for a while at most, and only the agent knows for how
+// long: whether they are there or not is no difference.
+func passing(desired vrf.Host, actual vrf.Actual, host projector.Host) []vrf.Blackhole {
+	moving := map[vrf.Blackhole]bool{}
+	for _, d := range host.Departures {
+		moving[vrf.Blackhole{VRF: d.VRF, Prefix: d.Prefix}] = true
+	}
+	for _, t := range host.Taps {
+		for _, r := range t.Routes {
+			moving[vrf.Blackhole{VRF: t.VRF, Prefix: r.Prefix}] = true
+		}
+	}
+	var list []vrf.Blackhole
+	for _, r := range actual.Routes {
+		for _, v := range desired.VRFs {
+			b := vrf.Blackhole{VRF: v.Name, Prefix: r.Prefix}
+			if r.Metric == vrf.MetricBlackhole && r.Table == v.Table && moving[b] {
+				list = append(list, b)
+			}
+		}
+	}
+	return list
 }
 
 // tellDifference words a comparison with the kernel.
