@@ -74,7 +74,9 @@ type Follower struct {
 	cursor Cursor
 	status FollowerStatus
 	ended  map[string]bool // subjects of what messages ended since the last Handover
+	doubts []chan struct{} // closed by the next answer to a question that is asked from now on
 
+	doubted chan struct{}     // capacity 1
 	said    seldom            // what was logged of catching up
 	pending map[string]staged // by guest; feed messages whose tick is to come
 	behind  bool              // a gap was noticed and no snapshot taken since
@@ -111,7 +113,7 @@ func NewFollower(nc *nats.Conn, hypervisor string, o FollowerOptions) *Follower 
 		asker:   nuid.Next(),
 		changes: make(chan struct{}, 1), inSync: make(chan struct{}),
 		state: o.State.Clone(), cursor: o.Cursor, pending: map[string]staged{},
-		ended: map[string]bool{},
+		ended: map[string]bool{}, doubted: make(chan struct{}, 1),
 	}
 }
 
@@ -144,6 +146,22 @@ func (f *Follower) Handover() (state *projector.State, cursor Cursor, ended []st
 	ended = slices.Collect(maps.Keys(f.ended))
 	clear(f.ended)
 	return f.state.Clone(), f.cursor, ended
+}
+
+// Doubt has the follower ask at once whether it missed anything, and not count as
+// in sync before. The channel is closed when the log has answered that. It is for a
+// process that was stopped for a while.
+func (f *Follower) Doubt() <-chan struct{} {
+	answered := make(chan struct{})
+	f.mu.Lock()
+	f.doubts = append(f.doubts, answered)
+	f.status.InSync, f.status.Since = false, time.Time{}
+	f.mu.Unlock()
+	select {
+	case f.doubted <- struct{}{}:
+	default:
+	}
+	return answered
 }
 
 // Status says how the follower is doing.
@@ -207,6 +225,8 @@ func (f *Follower) loop(ctx context.Context, live <-chan *nats.Msg, connection <
 			default:
 				f.lost(errNotConnected)
 			}
+		case <-f.doubted:
+			due.Reset(0)
 		case <-due.C:
 			next, err := f.catchUp(ctx)
 			if errors.Is(err, nats.ErrConnectionClosed) {
@@ -226,11 +246,17 @@ func (f *Follower) loop(ctx context.Context, live <-chan *nats.Msg, connection <
 // catchUp asks for what is newer than what is known and tells when to ask next.
 func (f *Follower) catchUp(ctx context.Context) (time.Duration, error) {
 	f.mu.Lock()
-	cursor := f.cursor
+	cursor, doubts := f.cursor, f.doubts
+	f.doubts = nil
 	f.mu.Unlock()
 	s, err := f.ask(ctx, cursor)
 	if err == nil {
-		err = f.take(s)
+		err = f.take(s, doubts)
+	}
+	if err != nil {
+		f.mu.Lock()
+		f.doubts = append(doubts, f.doubts...)
+		f.mu.Unlock()
 	}
 	switch {
 	case err == nil:

@@ -98,7 +98,7 @@ func (s snapshot) check() error {
 }
 
 // take makes a snapshot the follower's own.
-func (f *Follower) take(s snapshot) error {
+func (f *Follower) take(s snapshot, doubts []chan struct{}) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	another := f.cursor.Ledger != "" && (f.cursor.Ledger != s.end.Ledger || s.end.Diverged)
@@ -129,7 +129,10 @@ func (f *Follower) take(s snapshot) error {
 	f.behind = false
 	f.status.Registered = s.end.Registered
 	f.status.LastError = ""
-	if !f.status.InSync {
+	for _, answered := range doubts {
+		close(answered)
+	}
+	if !f.status.InSync && len(f.doubts) == 0 {
 		f.status.InSync, f.status.Since = true, time.Now()
 	}
 	f.once.Do(func() {

@@ -305,3 +305,46 @@ func TestFollowerRefusesABadName(t *testing.T) {
 		t.Error("a name with a wildcard is accepted")
 	}
 }
+
+// TestDoubt: who doubts what it knows is in sync again by an answer to a question
+// that was asked after that.
+func TestDoubt(t *testing.T) {
+	l := newLab(t)
+	l.base()
+	l.serve()
+	f := l.still()
+	first := f.Doubt()
+	is := func(answered <-chan struct{}) bool {
+		select {
+		case <-answered:
+			return true
+		default:
+			return false
+		}
+	}
+	if is(first) || f.Status().InSync {
+		t.Error("in sync with nobody asked")
+	}
+	early, err := f.ask(l.ctx, Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.take(early, nil); err != nil { // asked before the doubt
+		t.Fatal(err)
+	}
+	if is(first) || f.Status().InSync {
+		t.Error("in sync by an answer to a question from before the doubt")
+	}
+	cancelled, cancel := context.WithCancel(l.ctx)
+	cancel()
+	if _, err := f.catchUp(cancelled); err == nil || is(first) {
+		t.Errorf("answered by nobody: %v", err)
+	}
+	if _, err := f.catchUp(l.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if !is(first) || !f.Status().InSync {
+		t.Error("not in sync though the log has answered")
+	}
+	<-l.follow("hv1", FollowerOptions{Interval: time.Hour}).Doubt() // one that runs asks at once
+}

@@ -261,7 +261,7 @@ func announced(t *testing.T, state *projector.State) {
 func (w *mutants) recover(t *testing.T, f *Follower, bad *nats.Msg) {
 	s := w.end
 	s.end.Diverged = !w.links[f.cursor.Tick] || !w.links[f.cursor.NetTick]
-	if err := f.take(s); err != nil {
+	if err := f.take(s, nil); err != nil {
 		t.Errorf("a snapshot isn't taken: %v, behind\n%q\n%s", err, bad.Header, bad.Data)
 		return
 	}
