@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 //	await FILE TEXT  waits until a file has a text
 //	times FILE COPY  writes a copy of a file with TIME for every time in it
 //
-// $FREE is an address that nobody listens on.
+// $FREE is an address that nobody listens on, $DEPLOY the folder deploy.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -51,7 +51,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TZ", "UTC")
 			env.Setenv("USER", "tester")
 			env.Setenv("FREE", freeAddress(t))
-			return nil
+			deploy, err := filepath.Abs("../../deploy")
+			env.Setenv("DEPLOY", deploy)
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"log": serveLog, "answer": answer, "status": status, "await": await, "expand": expand, "poison": poison, "stream": alterStream, "leaving": leaving, "times": times,
