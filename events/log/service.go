@@ -83,6 +83,11 @@ func (s *Service) Run(ctx context.Context) error {
 			s.publish(ctx, r)
 		}},
 		{"snapshot", SubjectSnapshot + "*", room, func(r micro.Request) { s.takeTurn(ctx, turns, r) }},
+		{"effect", SubjectEffect, publishing, func(r micro.Request) {
+			ctx, cancel := bounded(ctx)
+			defer cancel()
+			s.effect(ctx, r)
+		}},
 	} {
 		if err = service.AddEndpoint(e.name, s.handler(e.pool, e.handle), micro.WithEndpointSubject(e.subject)); err != nil {
 			err = fmt.Errorf("starting endpoint %s: %w", e.subject, err)
