@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -128,7 +129,9 @@ func errorReply(m *nats.Msg) bool {
 // to do so by who isn't.
 func TestNobodyWritesThroughAnother(t *testing.T) {
 	g, l := newGuardedLab(t)
-	f, _ := l.followFrom(g.dial("agent:hv1"), "hv1", FollowerOptions{})
+	agent := g.dial("agent:hv1")
+	f, _ := l.followFrom(agent, "hv1", FollowerOptions{})
+	task(t, NewEffectWitness(agent, "hv1", has, testLogger()).Run)
 	before, err := l.ledger.LastSequence(l.ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -174,6 +177,8 @@ func (g *guarded) mislead(victim string) {
 		{"auditor:alice", "$JS.HOSTROUTE.API.CONSUMER.CREATE.hostroute." + name, create(migrations.Ledger)},
 		{"auditor:alice", "$JS.HOSTROUTE.API.CONSUMER.CREATE.hostroute-feeds." + name, create(migrations.Feeds)},
 		{"auditor:alice", migrations.SubjectCheckpoint, event},
+		{"publisher:api", SubjectEffect, `{"sequence":1}`}, {"publisher:api", SubjectEffect, "rubbish"}, {"auditor:alice", SubjectEffect, `{"sequence":1}`},
+		{"publisher:api", SubjectEffect + ".hv1", `{}`}, {"publisher:api", SubjectEffect + ".hv1", "rubbish"}, {"auditor:alice", SubjectEffect + ".hv1", `{}`},
 	} {
 		nc := g.dial(c.user)
 		if err := errors.Join(nc.PublishRequest(c.subject, victim, []byte(c.payload)), nc.FlushTimeout(patience)); err != nil {
@@ -186,5 +191,56 @@ func (g *guarded) mislead(victim string) {
 	defer nc.Close()
 	if _, err := nc.Request("$JS.HOSTROUTE.API.STREAM.INFO.hostroute", nil, patience); err != nil {
 		g.t.Fatal(err)
+	}
+}
+
+// TestWhoMayAskForEffects: publishers, operators and auditors are answered by the
+// agents, in an inbox where each can write under its own name only.
+func TestWhoMayAskForEffects(t *testing.T) {
+	g, l := newGuardedLab(t)
+	for _, hv := range []string{"hv1", "hv2"} {
+		nc := g.dial("agent:" + hv)
+		task(t, NewEffectWitness(nc, hv, has, testLogger()).Run)
+		testenv.Eventually(t, hv+" listens", func() bool { return nc.NumSubscriptions() == 1 })
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sequence := l.publish(assign("203.0.113.7/32", "vm1"))[0].Sequence
+	for _, user := range []string{"publisher:api", "operator:ops", "auditor:alice"} {
+		client := NewClient(g.dial(user), 0)
+		x, err := client.Effect(l.ctx, sequence)
+		if err != nil || len(x.Hypervisors) != 2 {
+			t.Errorf("%s is told %+v, %v", user, x, err)
+			continue
+		}
+		list, err := client.Await(l.ctx, x, AwaitOptions{Timeout: patience})
+		if got := told(list); err != nil || got != "hv1 has, hv2 has" {
+			t.Errorf("%s hears %s, %v", user, got, err)
+		}
+	}
+}
+
+// TestAnAgentCantAnswerForAnother lets hv2's key answer in the place of hv1's.
+func TestAnAgentCantAnswerForAnother(t *testing.T) {
+	g, l := newGuardedLab(t)
+	liar := g.dial("agent:hv2")
+	if _, err := liar.Subscribe(SubjectEffect+".hv2", func(m *nats.Msg) {
+		_ = liar.Publish(strings.Replace(m.Reply, ".hv2.", ".hv1.", 1), []byte(`{"hypervisor":"hv1","has":true}`))
+		_ = m.Respond([]byte(`{"hypervisor":"hv2","has":true}`))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := liar.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	client := NewClient(g.dial("publisher:api"), 0)
+	x, err := client.Effect(l.ctx, l.publish(assign("203.0.113.7/32", "vm1"))[0].Sequence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := client.Await(l.ctx, x, AwaitOptions{Timeout: time.Second})
+	if got := told(list); err != nil || got != "hv1 silent no agent answers, hv2 has" {
+		t.Errorf("heard %s, %v", got, err)
 	}
 }

@@ -152,7 +152,10 @@ func (s *Service) takeTurn(ctx context.Context, turns *turns, r micro.Request) {
 
 // answerable tells whether an answer may go to a subject. NATS lets an asker
 // choose any, and this service may write to the ledger, which its askers may not.
-func answerable(reply string) bool { return reply == "" || strings.HasPrefix(reply, "_INBOX.") }
+// What begins with _R_ a server leads to an asker in another account.
+func answerable(reply string) bool {
+	return reply == "" || strings.HasPrefix(reply, "_INBOX.") || strings.HasPrefix(reply, "_R_.")
+}
 
 // What requests are answered that arrive during a stop; both kinds of asker
 // understand it.

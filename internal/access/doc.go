@@ -14,7 +14,8 @@
 //
 // Every user hears answers under a subject of their own, _INBOX and the public
 // key ([Inbox]), so that no one can listen to another's. The prefix follows from
-// the key, so nobody has to configure it.
+// the key, so nobody has to configure it. Agents, whom publishers ask, answer in
+// an inbox under a token that is their own name: no agent answers for another.
 //
 // # Tests
 //

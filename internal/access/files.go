@@ -155,7 +155,7 @@ func (c *Cluster) UsersConf() string {
 	var b strings.Builder
 	b.WriteString(usersHead)
 	b.WriteString(logHead)
-	questions := append(reading(), migrations.SubjectCheckpoint)
+	questions := append(append(reading(), migrations.SubjectCheckpoint), effects()...)
 	for _, subject := range questions {
 		response := ""
 		if strings.HasPrefix(subject, fetching) {

@@ -14,16 +14,22 @@ type Role string
 
 // The roles, from the least trusted to the most.
 const (
-	// Agent is the hypervisor whose name the user has. It hears what concerns it
-	// and asks for its own snapshot; it may not use JetStream.
+	// Agent is the hypervisor whose name the user has. It hears what concerns it,
+	// asks for its own snapshot, and answers whether it has the effect of an event;
+	// it may not use JetStream.
+	//
+	// It answers where an inbox has its name, and not wherever an asker wants
+	// (allow_responses), which would be any subject: with a publisher's help an
+	// agent could write to the ledger.
 	Agent Role = "agent"
-	// Publisher asks the log service to store events, and nothing else: that
-	// service decides whether they may be.
+	// Publisher asks the log service to store events, which decides whether they
+	// may be, and the agents whether they have had their effect; nothing else.
 	Publisher Role = "publisher"
 	// Auditor reads all history and publishes signed checkpoints, from an account
 	// of its own, so that no answer can be led into the log. Since it may make
 	// consumers, it can have messages of the ledger delivered where it likes; none
 	// that it wrote, and neither agents nor the log service take them for anything.
+	// It may ask whether an event has had its effect, as a publisher does.
 	Auditor Role = "auditor"
 	// Service is the log service, and a program that writes to the ledger itself
 	// through package events/log. It is trusted to write only what that decides.
@@ -44,7 +50,12 @@ func Roles() []Role { return []Role{Agent, Publisher, Auditor, Service, Operator
 const (
 	publishRequest  = "hostroute.publish"
 	snapshotRequest = "hostroute.snapshot." // followed by the name of a hypervisor
+	effectRequest   = "hostroute.effect"    // of the log service, and with a name behind it of that agent
 )
+
+// otherAccount is where servers lead answers into another account, the auditors'.
+// Only what was asked has such a subject, and nobody can guess it.
+const otherAccount = "_R_.>"
 
 // bucket is where migrations write down who applied them.
 const bucket = "hostroute-meta"
@@ -67,24 +78,24 @@ func RightsOf(role Role, name, key string) Rights {
 	switch role {
 	case Agent:
 		return Rights{
-			Publish:   []string{snapshotRequest + name},
-			Subscribe: []string{live(events.SubjectTick(name)), live(events.SubjectFeed(name, "*")), live(events.SubjectNetTick), answers},
+			Publish:   []string{snapshotRequest + name, "_INBOX.*." + name + ".*", otherAccount},
+			Subscribe: []string{live(events.SubjectTick(name)), live(events.SubjectFeed(name, "*")), live(events.SubjectNetTick), effectRequest + "." + name, answers},
 		}
 	case Publisher:
-		return Rights{Publish: []string{publishRequest}, Subscribe: []string{answers}}
+		return Rights{Publish: append(effects(), publishRequest), Subscribe: []string{answers}}
 	case Auditor:
-		r := Rights{Publish: []string{migrations.SubjectCheckpoint, detecting}, Subscribe: []string{answers}}
+		r := Rights{Publish: append(effects(), migrations.SubjectCheckpoint, detecting), Subscribe: []string{answers}}
 		for _, subject := range reading() {
 			r.Publish = append(r.Publish, imported(subject))
 		}
 		return r
 	case Service:
-		return Rights{Publish: append(reading(), events.SubjectAll, "_INBOX.>"), Subscribe: serving(answers)}
+		return Rights{Publish: append(reading(), events.SubjectAll, "_INBOX.>", otherAccount), Subscribe: serving(answers)}
 	case Operator:
 		return Rights{
 			Publish: []string{
 				"$JS.API.>", "$JS.SNAPSHOT.>", "$KV." + bucket + ".>", "$SRV.>", events.SubjectAll, migrations.SubjectCheckpoint,
-				publishRequest, snapshotRequest + "*", "_INBOX.>",
+				publishRequest, snapshotRequest + "*", effectRequest, effectRequest + ".*", "_INBOX.>", otherAccount,
 			},
 			DenyPublish: forgetting(),
 			Subscribe:   append(serving(answers), "$JS.EVENT.>"),
@@ -99,8 +110,11 @@ func live(subject string) string { return migrations.Live + strings.TrimPrefix(s
 // serving is what the log service hears: requests, and questions about itself
 // as every NATS service answers them.
 func serving(answers string) []string {
-	return []string{publishRequest, snapshotRequest + "*", "$SRV.>", answers}
+	return []string{publishRequest, snapshotRequest + "*", effectRequest, "$SRV.>", answers}
 }
+
+// effects is asking what an event is to bring about, and who has it.
+func effects() []string { return []string{effectRequest, effectRequest + ".*"} }
 
 // reading is what reading the log takes of JetStream's API. Names of consumers
 // can't be listed: who knows one may take its messages away.
