@@ -106,7 +106,9 @@ func drawTold(t *rapid.T, n *events.NetworkDefined) {
 
 // drawHistory publishes drawn events on an empty log and returns those that
 // were accepted, with the sequences that the log would give them.
-func drawHistory(t *rapid.T) []published {
+func drawHistory(t *rapid.T) []published { return drawHistoryOf(t, drawData) }
+
+func drawHistoryOf(t *rapid.T, draw func(*rapid.T) events.Data) []published {
 	state, next := New(), uint64(1)
 	var history []published
 	publish := func(data events.Data) {
@@ -134,7 +136,7 @@ func drawHistory(t *rapid.T) []published {
 		publish(network(n))
 	}
 	for range rapid.IntRange(0, 60).Draw(t, "events") {
-		publish(drawData(t))
+		publish(draw(t))
 	}
 	return history
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/hostroute/hostroute/events"
 )
 
-// base is a small world: three hypervisors, two networks, two guests, one of
-// them with an address and a prepared migration.
+// base is a small world: four hypervisors, one of them fenced and one drained,
+// two networks, two guests, one of them with an address and a prepared migration.
 func base(t *testing.T) *State {
 	t.Helper()
 	s := New()
@@ -26,6 +26,8 @@ func base(t *testing.T) *State {
 		&events.IPAssigned{Prefix: prefix("203.0.113.10"), VM: "vm1"},
 		&events.IPAssigned{Prefix: prefix("203.0.113.20"), VM: "vm1", Role: events.RoleAnycast},
 		&events.VMMigrationStarted{VM: "vm1", To: "hv2"},
+		&events.HypervisorRegistered{Hypervisor: "hv4"},
+		&events.HypervisorDrained{Hypervisor: "hv4"},
 	} {
 		seq++
 		d, err := Decide(s, events.Event{Data: data})
@@ -70,6 +72,11 @@ func TestRefusals(t *testing.T) {
 		"guest unknown":         {&events.VMDeleted{VM: "vm9"}, events.CodeUnknown, `VMDeleted: vm "vm9": no such guest; create it first`},
 		"move to home":          {&events.VMMigrated{VM: "vm1", To: "hv1"}, events.CodeRefused, `migration of "vm1" to "hv2" is prepared; abort that first`},
 		"move nowhere":          {&events.VMMigrated{VM: "vm2", To: "hv1"}, events.CodeRefused, `to "hv1": guest "vm2" is there already, since sequence 8`},
+		"guest on drained":      {&events.VMCreated{VM: "x", Hypervisor: "hv4", Interfaces: vm("vm7").Interfaces}, events.CodeRefused, `hypervisor "hv4": is drained (sequence 13) and takes no guests; undrain it first, or choose another`},
+		"prepared to drained":   {&events.VMMigrationStarted{VM: "vm2", To: "hv4"}, events.CodeRefused, `to "hv4": is drained (sequence 13) and takes no guests; undrain it first`},
+		"prepared to fenced":    {&events.VMMigrationStarted{VM: "vm2", To: "hv3"}, events.CodeRefused, `to "hv3": is fenced`},
+		"prepared to home":      {&events.VMMigrationStarted{VM: "vm2", To: "hv1"}, events.CodeRefused, `to "hv1": guest "vm2" is there already, since sequence 8`},
+		"move elsewhere":        {&events.VMMigrated{VM: "vm1", To: "hv4"}, events.CodeRefused, `migration of "vm1" to "hv2" is prepared; abort that first`},
 		"move to fenced":        {&events.VMMigrated{VM: "vm2", To: "hv3"}, events.CodeRefused, `to "hv3": is fenced`},
 		"too few taps":          {&events.VMMigrated{VM: "vm2", To: "hv2", Taps: []string{"x"}}, events.CodeInvalid, `taps "1": guest "vm2" has 2 interfaces`},
 		"prepared twice":        {&events.VMMigrationStarted{VM: "vm1", To: "hv2"}, events.CodeRefused, `its migration to "hv2" is prepared already`},
