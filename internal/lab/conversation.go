@@ -17,7 +17,9 @@ import (
 type Conversation struct {
 	Flow
 	talkers [2]*talker // who opened it, who accepted it
-	running sync.WaitGroup
+	quit    chan struct{} // ends what is said, so that nobody speaks to one who has hung up
+	talking sync.WaitGroup
+	hearing sync.WaitGroup
 	stopped atomic.Bool
 }
 
@@ -39,7 +41,7 @@ func (l *Lab) StartConversation(ctx context.Context, f Flow) (*Conversation, err
 		return nil, fmt.Errorf("opening a connection %s: %w", f, err)
 	}
 	defer server.Close()
-	c := &Conversation{Flow: f}
+	c := &Conversation{Flow: f, quit: make(chan struct{})}
 	accepted := make(chan error, 1)
 	go func() {
 		conn, err := server.Accept()
@@ -58,8 +60,8 @@ func (l *Lab) StartConversation(ctx context.Context, f Flow) (*Conversation, err
 		return nil, errors.Join(fmt.Errorf("opening a connection %s: %w", f, err), conn.Close())
 	}
 	for _, t := range c.talkers {
-		c.running.Go(func() { c.talk(t) })
-		c.running.Go(func() { c.listen(t) })
+		c.talking.Go(func() { c.talk(t) })
+		c.hearing.Go(func() { c.listen(t) })
 	}
 	return c, nil
 }
@@ -85,7 +87,7 @@ func (l *Lab) dial(ctx context.Context, dialler net.Dialer, node, network, addre
 	return conn, err
 }
 
-// talk ends with the connection.
+// talk ends with quit or the connection.
 func (c *Conversation) talk(t *talker) {
 	ticks := time.NewTicker(talkInterval)
 	defer ticks.Stop()
@@ -94,7 +96,11 @@ func (c *Conversation) talk(t *talker) {
 			c.fails(t, err)
 			return
 		}
-		<-ticks.C
+		select {
+		case <-c.quit:
+			return
+		case <-ticks.C:
+		}
 	}
 }
 
@@ -141,13 +147,20 @@ func (c *Conversation) Alive(ctx context.Context) error {
 	})
 }
 
-// Stop ends the connection. Its error is what went wrong before.
+// Stop ends the connection, once. Its error is what went wrong before.
 func (c *Conversation) Stop() error {
-	c.stopped.Store(true)
+	if c.stopped.Swap(true) {
+		return nil
+	}
+	close(c.quit)
+	for _, t := range c.talkers {
+		_ = t.conn.SetWriteDeadline(time.Unix(1, 0)) // one who can't get through
+	}
+	c.talking.Wait()
 	for _, t := range c.talkers {
 		_ = t.conn.Close() // what is under way is of no interest
 	}
-	c.running.Wait()
+	c.hearing.Wait()
 	var wrong []error
 	for i, t := range c.talkers {
 		if t.err != nil {

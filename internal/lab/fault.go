@@ -38,6 +38,21 @@ func (l *Lab) setPorts(ctx context.Context, plane string, nodes []string, state 
 	return nil
 }
 
+// CutManagement takes the log, and all else that is on the management network, away from a host.
+func (l *Lab) CutManagement(ctx context.Context, node string) error { return l.setManagement(ctx, node, "down") }
+
+// RestoreManagement undoes CutManagement.
+func (l *Lab) RestoreManagement(ctx context.Context, node string) error { return l.setManagement(ctx, node, "up") }
+
+func (l *Lab) setManagement(ctx context.Context, node, state string) error {
+	var b batch
+	b.add("link set %s %s", portName(node, NodeMgmt), state)
+	if err := b.run(ctx, l.Topology.Namespace(NodeMgmt)); err != nil {
+		return fmt.Errorf("setting the management network of %s %s: %w", node, state, err)
+	}
+	return nil
+}
+
 // SilencePlane stops a plane from forwarding while every carrier stays up, as a broken switch does: only
 // BFD and the hold timer notice. RestoreSilence undoes it.
 func (l *Lab) SilencePlane(ctx context.Context, plane string) error {

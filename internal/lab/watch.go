@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +24,7 @@ type Watch struct {
 	mu              sync.Mutex
 	total           int
 	frames          [][]byte
+	first, last     time.Time
 }
 
 // maxWatched is how many matching frames are kept; all are counted.
@@ -73,6 +76,10 @@ func (w *Watch) look(matches func([]byte) bool) {
 			continue // the interface is down: it may come up again
 		}
 		w.mu.Lock()
+		w.last = time.Now()
+		if w.total == 0 {
+			w.first = w.last
+		}
 		if w.total++; len(w.frames) < maxWatched {
 			w.frames = append(w.frames, append([]byte(nil), buffer[:n]...))
 		}
@@ -85,6 +92,13 @@ func (w *Watch) Seen() (int, [][]byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.total, w.frames[:len(w.frames):len(w.frames)]
+}
+
+// Span is from the first matching frame so far to the last.
+func (w *Watch) Span() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last.Sub(w.first)
 }
 
 // Stop ends the watch and tells what Seen would.
@@ -123,6 +137,18 @@ func sourceOf(frame []byte) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	return netip.AddrFromSlice(frame[at : at+length])
+}
+
+// SpeaksOf matches what one of a reflector's clients tells it of a prefix over BGP: an UPDATE has a prefix as its length
+// and as many bytes as that takes (RFC 4271, section 4.3).
+func SpeaksOf(client netip.Addr, p netip.Prefix) func([]byte) bool {
+	nlri := append([]byte{byte(p.Bits())}, p.Addr().AsSlice()[:(p.Bits()+7)/8]...)
+	const protocol, tcp, destination = 14 + 9, 14 + 20, 14 + 20 + 2
+	return func(frame []byte) bool {
+		source, ok := sourceOf(frame)
+		return ok && source == client && client.Is4() && len(frame) > tcp+20 && frame[protocol] == unix.IPPROTO_TCP &&
+			frame[destination] == 0 && frame[destination+1] == 179 && bytes.Contains(frame[tcp+20:], nlri)
+	}
 }
 
 // Advertisement matches router advertisements (RFC 4861, section 4.2).

@@ -16,7 +16,7 @@ import (
 type probe struct {
 	from string
 	to   netip.Addr
-	via  string // the interface to send from; empty: the kernel's choice
+	via  string // the interface or the address to send from; empty: the kernel's choice
 }
 
 func (p probe) String() string {

@@ -21,6 +21,7 @@ func All() []scenario.Scenario {
 		firstLight, disguise,
 		planeCut, planeOneWay, planeLossy, rrKill, bothRRKill, hostPowerOff, agentKill, agentUpgrade, agentLeave, coldStart, logOutage, drift,
 		fourPlanes,
+		migrate,
 	}
 }
 
