@@ -138,8 +138,10 @@ func TestWhoComesTakesNoTap(t *testing.T) {
 	want.Problems = []Problem{{VM: "old", Tap: "tap1", Reason: `guest "here" has this tap already`}}
 	for i, data := range []events.Data{&events.VMMigrationStarted{VM: "old", To: "hv2"}, &events.VMMigrated{VM: "old", To: "hv2"}} {
 		publish(t, s, uint64(7+i), data)
-		if diff := cmp.Diff(want, Desired(s, "hv2"), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
-			t.Errorf("after %T:\n%s", data, diff)
+		for what, got := range map[string]Host{"": Desired(s, "hv2"), ", seen": DesiredWith(s, "hv2", func(string) bool { return true })} {
+			if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+				t.Errorf("after %T%s:\n%s", data, what, diff)
+			}
 		}
 	}
 }

@@ -224,6 +224,13 @@ func TestArrivedIsAsIfMigrated(t *testing.T) {
 			if string(got) != string(want) {
 				t.Fatalf("with %v arrived at %s\n%s\nand after the events\n%s", here, hv, got, want)
 			}
+			fenced := s.Clone()
+			try(fenced, &events.HypervisorFenced{Hypervisor: hv})
+			got, _ = json.Marshal(DesiredWith(fenced, hv, func(string) bool { return true }))
+			want, _ = json.Marshal(Desired(fenced, hv))
+			if string(got) != string(want) {
+				t.Fatalf("arrived at %s, which is fenced:\n%s\nwant\n%s", hv, got, want)
+			}
 		}
 		if dump(s) != before {
 			t.Fatal("to ask changed the State")
@@ -279,7 +286,7 @@ func TestAnycastOnOneHypervisor(t *testing.T) {
 }
 
 // TestTwoOwnersOfOneAddress has registers that no events make: the first guest
-// is served and announced, the other is a problem.
+// is served and announced, and what can't be is a problem.
 func TestTwoOwnersOfOneAddress(t *testing.T) {
 	s := New()
 	s.Put("hr.net.web", &Network{NetworkDefined: *network("web"), stamp: stamp{seq: 1}})
@@ -295,5 +302,11 @@ func TestTwoOwnersOfOneAddress(t *testing.T) {
 	}
 	if routes != 1 || len(h.Taps[0].Routes) != 1 || len(h.Announcements) != 1 || len(h.Problems) != 2 || h.Problems[1] != (Problem{VM: "c", Tap: "tap-c", Reason: `guest "a" has 203.0.113.10/32 already`}) {
 		t.Errorf("taps %+v, announcements %v, problems %v", h.Taps, h.Announcements, h.Problems)
+	}
+	twice := s.Guest("b").clone()
+	twice.Hypervisor, twice.Addresses, twice.seq = "hv2", append(twice.Addresses, twice.Addresses...), 8
+	s.Put("hr.vm.b", twice)
+	if h := Desired(s, "hv2"); len(h.Taps[0].Routes) != 1 || len(h.Announcements) != 1 || len(h.Problems) != 1 {
+		t.Errorf("of an address that a guest has twice, there are routes %v, announcements %v, problems %v", h.Taps[0].Routes, h.Announcements, h.Problems)
 	}
 }
