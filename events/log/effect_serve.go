@@ -17,7 +17,7 @@ import (
 type EffectWitness struct {
 	nc         *nats.Conn
 	hypervisor string
-	decide     func(Effect) EffectAnswer
+	look       func() func(Effect) EffectAnswer
 	log        *slog.Logger
 	wake       chan struct{}
 }
@@ -34,13 +34,14 @@ const (
 	effectShare = 20
 )
 
-// NewEffectWitness makes a witness that asks decide, which runs in the goroutine
-// of Run and fills in all but the name.
-func NewEffectWitness(nc *nats.Conn, hypervisor string, decide func(Effect) EffectAnswer, logger *slog.Logger) *EffectWitness {
-	return &EffectWitness{nc: nc, hypervisor: hypervisor, decide: decide, log: orDiscard(logger), wake: make(chan struct{}, 1)}
+// NewEffectWitness makes a witness. Look is called in the goroutine of Run, looks
+// at what there is, and gives what decides by that on any number of effects; the
+// name in an answer is filled in.
+func NewEffectWitness(nc *nats.Conn, hypervisor string, look func() func(Effect) EffectAnswer, logger *slog.Logger) *EffectWitness {
+	return &EffectWitness{nc: nc, hypervisor: hypervisor, look: look, log: orDiscard(logger), wake: make(chan struct{}, 1)}
 }
 
-// Wake says that something has changed that decide looks at. It never waits.
+// Wake says that something has changed that is looked at. It never waits.
 func (w *EffectWitness) Wake() {
 	select {
 	case w.wake <- struct{}{}:
@@ -82,7 +83,7 @@ func (w *EffectWitness) Run(ctx context.Context) error {
 		case <-look.C:
 		}
 		began := time.Now()
-		w.look(waiting, began)
+		w.review(waiting, began)
 		earliest = time.Now().Add(max(effectPause, effectShare*time.Since(began)))
 		look.Reset(max(effectLook, time.Until(earliest)))
 	}
@@ -100,7 +101,7 @@ func (w *EffectWitness) question(m *nats.Msg, waiting map[string]waitingEffect) 
 		return
 	}
 	delete(waiting, m.Reply) // asked again
-	a := w.decide(q.Effect)
+	a := w.look()(q.Effect)
 	if a.Has || q.Wait == 0 || len(waiting) >= maxEffects {
 		w.answer(m.Reply, a)
 		return
@@ -108,10 +109,14 @@ func (w *EffectWitness) question(m *nats.Msg, waiting map[string]waitingEffect) 
 	waiting[m.Reply] = waitingEffect{q, time.Now().Add(seconds(q.Wait))}
 }
 
-// look answers those whose effect is there, or whose time has come.
-func (w *EffectWitness) look(waiting map[string]waitingEffect, now time.Time) {
+// review answers those whose effect is there, or whose time has come.
+func (w *EffectWitness) review(waiting map[string]waitingEffect, now time.Time) {
+	if len(waiting) == 0 {
+		return
+	}
+	decide := w.look()
 	for reply, q := range waiting {
-		if a := w.decide(q.Effect); a.Has || !now.Before(q.until) {
+		if a := decide(q.Effect); a.Has || !now.Before(q.until) {
 			delete(waiting, reply)
 			w.answer(reply, a)
 		}

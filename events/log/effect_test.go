@@ -128,7 +128,7 @@ func (l *lab) agents(decide func(Effect) EffectAnswer, names ...string) (list []
 func (l *lab) agent(name string, decide func(Effect) EffectAnswer) (w *EffectWitness, stop func()) {
 	l.t.Helper()
 	nc := connect(l.t, l.server)
-	w = NewEffectWitness(nc, name, decide, testLogger())
+	w = NewEffectWitness(nc, name, func() func(Effect) EffectAnswer { return decide }, testLogger())
 	stop = task(l.t, w.Run)
 	testenv.Eventually(l.t, name+" listens", func() bool { return nc.NumSubscriptions() == 1 })
 	if err := nc.Flush(); err != nil {
@@ -136,6 +136,8 @@ func (l *lab) agent(name string, decide func(Effect) EffectAnswer) (w *EffectWit
 	}
 	return w, stop
 }
+
+func always() func(Effect) EffectAnswer { return has }
 
 func has(Effect) EffectAnswer { return EffectAnswer{Has: true, After: 0.002} }
 

@@ -131,7 +131,7 @@ func TestNobodyWritesThroughAnother(t *testing.T) {
 	g, l := newGuardedLab(t)
 	agent := g.dial("agent:hv1")
 	f, _ := l.followFrom(agent, "hv1", FollowerOptions{})
-	task(t, NewEffectWitness(agent, "hv1", has, testLogger()).Run)
+	task(t, NewEffectWitness(agent, "hv1", always, testLogger()).Run)
 	before, err := l.ledger.LastSequence(l.ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +200,7 @@ func TestWhoMayAskForEffects(t *testing.T) {
 	g, l := newGuardedLab(t)
 	for _, hv := range []string{"hv1", "hv2"} {
 		nc := g.dial("agent:" + hv)
-		task(t, NewEffectWitness(nc, hv, has, testLogger()).Run)
+		task(t, NewEffectWitness(nc, hv, always, testLogger()).Run)
 		testenv.Eventually(t, hv+" listens", func() bool { return nc.NumSubscriptions() == 1 })
 		if err := nc.Flush(); err != nil {
 			t.Fatal(err)
