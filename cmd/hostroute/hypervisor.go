@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -12,11 +13,11 @@ func (a *app) hypervisorCommand() *cobra.Command {
 	return group("hypervisor", "Register, drain, fence and list hypervisors",
 		a.hypervisor("register", "Make a hypervisor known, so that guests may live there",
 			func(hv, _ string) events.Data { return &events.HypervisorRegistered{Hypervisor: hv} }),
-		a.hypervisorWhy("drain", "Prefer others: whatever has another way leaves this hypervisor",
+		a.hypervisorWhy("drain", "Prefer others: whatever has another way leaves this hypervisor", drainLong, "new kernel",
 			func(hv, reason string) events.Data { return &events.HypervisorDrained{Hypervisor: hv, Reason: reason} }),
 		a.hypervisor("undrain", "Take a drain back",
 			func(hv, _ string) events.Data { return &events.HypervisorUndrained{Hypervisor: hv} }),
-		a.hypervisorWhy("fence", "Say that a hypervisor runs no guests any more, so that they may be homed elsewhere",
+		a.hypervisorWhy("fence", "Say that a hypervisor runs no guests any more, so that they may be homed elsewhere", fenceLong, "no power",
 			func(hv, reason string) events.Data { return &events.HypervisorFenced{Hypervisor: hv, Reason: reason} }),
 		a.hypervisor("unfence", "Take a fence back",
 			func(hv, _ string) events.Data { return &events.HypervisorUnfenced{Hypervisor: hv} }),
@@ -30,10 +31,21 @@ func (a *app) hypervisor(name, short string, data func(hv, reason string) events
 	})
 }
 
-func (a *app) hypervisorWhy(name, short string, data func(hv, reason string) events.Data) *cobra.Command {
+const (
+	drainLong = "Prefer others: whatever has another way leaves this hypervisor, and no guest is created on it\n" +
+		"or prepared for it. Guests that are there stay, and are reached: migrate them yourself.\n" +
+		"`hypervisor undrain` takes it back."
+	fenceLong = "Say that a hypervisor runs no guests any more, so that they may be homed elsewhere: with\n" +
+		"`vm migrate` for each. It announces nothing when it comes back, until `hypervisor unfence`.\n" +
+		"This switches nothing off. Make sure that it is off first: a guest that runs twice\n" +
+		"destroys its disk. See docs/moving.md."
+)
+
+func (a *app) hypervisorWhy(name, short, long, why string, data func(hv, reason string) events.Data) *cobra.Command {
 	var reason string
-	c := a.command(name+" HV", short, "hostroute hypervisor "+name+` hv1 --reason "disk fails"`,
+	c := a.command(name+" HV", short, fmt.Sprintf("hostroute hypervisor %s hv1 --reason %q", name, why),
 		func(ctx context.Context, args []string) error { return a.publish(ctx, data(args[0], reason)) })
+	c.Long = long
 	c.Flags().StringVar(&reason, "reason", "", "`TEXT` that says why, for whoever reads the log")
 	return c
 }

@@ -34,6 +34,9 @@ func (a *app) ipMove() *cobra.Command {
 			d.Prefix = prefix(args[0])
 			return a.publish(ctx, d)
 		})
+	c.Long = "Move an address to another guest in one step: there is no moment with two owners and none\n" +
+		"without one. Have the other guest accept it first. An anycast address goes from the one\n" +
+		"guest that has it; where several do, assign it to the new one and release it from the old."
 	c.Flags().StringVar(&d.To, "to", "", "the guest `VM` that gets it")
 	c.Flags().StringVar(&d.Interface, "interface", "", "its `TAP`, where several fit")
 	c.Flags().StringVar(&d.VRF, "vrf", "", "the `VRF`, where several fit")

@@ -101,6 +101,8 @@ func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 			}
 			return fmt.Errorf("%s has no command %q; it has %s", name, args[0], strings.Join(names, ", "))
 		},
+		// The flags of a misspelt command aren't what is wrong with it.
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 	}
 	c.AddCommand(commands...)
 	return c
@@ -112,6 +114,16 @@ func required(c *cobra.Command, flags ...string) *cobra.Command {
 		if err := c.MarkFlagRequired(f); err != nil {
 			panic(err) // the flag isn't defined: a mistake in this program
 		}
+	}
+	c.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		for _, name := range flags {
+			if f := cmd.Flags().Lookup(name); !f.Changed {
+				_, rest, _ := strings.Cut(f.Usage, "`")
+				value, _, _ := strings.Cut(rest, "`")
+				return fmt.Errorf("--%s %s is missing", name, value)
+			}
+		}
+		return nil
 	}
 	return c
 }

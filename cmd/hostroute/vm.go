@@ -67,6 +67,10 @@ func (a *app) vmPrepare() *cobra.Command {
 			d.VM = args[0]
 			return a.publish(ctx, d)
 		})
+	c.Long = "Have a hypervisor prepare for a guest that will come: tap, filter, neighbours, DHCP and\n" +
+		"router advertisements. It announces nothing, and nobody sends to it yet. Say it before\n" +
+		"the destination's QEMU is started, then `vm migrate` when the guest runs there, or\n" +
+		"`vm abort` when it doesn't go. docs/moving.md has the whole sequence."
 	return destination(c, &d.To, &d.Taps)
 }
 
@@ -77,6 +81,10 @@ func (a *app) vmMigrate() *cobra.Command {
 			d.VM = args[0]
 			return a.publish(ctx, d)
 		})
+	c.Long = "Say that a guest runs on another hypervisor now. That one delivers and announces it from\n" +
+		"then on; the former one delivers nothing more, and sends on for 30 s. It moves no guest:\n" +
+		"said too early, it cuts off one that still runs where it was. With `vm prepare` before,\n" +
+		"the gap is shorter. A guest whose hypervisor died: `hypervisor fence` comes first."
 	return destination(c, &d.To, &d.Taps)
 }
 
@@ -88,10 +96,13 @@ func destination(c *cobra.Command, to *string, taps *[]string) *cobra.Command {
 }
 
 func (a *app) vmAbort() *cobra.Command {
-	return a.command("abort VM", "Undo what vm prepare has prepared", "hostroute vm abort web-1",
+	c := a.command("abort VM", "Undo what vm prepare has prepared", "hostroute vm abort web-1",
 		func(ctx context.Context, args []string) error {
 			return a.publish(ctx, &events.VMMigrationAborted{VM: args[0]})
 		})
+	c.Long = "Undo what `vm prepare` has prepared: the guest goes on where it is. One that was migrated\n" +
+		"already is moved back by `vm migrate`."
+	return c
 }
 
 func (a *app) vmDelete() *cobra.Command {
