@@ -103,7 +103,6 @@ func (t *tap) arrived(guest arrival.Guest, kind arrival.Kind, changed <-chan str
 	if !current {
 		return
 	}
-	t.log.Info("a guest that was expected sends", "vm", guest.VM, "kind", string(kind))
 	t.seen(guest.VM, t.port.Name, kind)
 }
 
