@@ -66,6 +66,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("hr.feed.hv1", "id", "VMDeleted", "2", []byte(`{"data":{"vm":"web-1"},"state":{"hypervisor":"hv1"},"prev":{"seq":0},"feed":[{"vm":"web-1","hash":"x"}]}`))
 	f.Add("hr.net", "id", "NetworkRemoved", "2", []byte(`{"data":{"network":"web"},"state":null,"prev":{"seq":0}}`))
 	f.Add("hr.ip.public.203-0-113-7", "id", "IPReleased", "0", []byte(`{"data":{"prefix":"203.0.113.7/32","vrf":"public"},"state":{"owners":[]},"prev":{"seq":0}}`))
+	f.Add("hr.ip.public.203-0-113-7", "id", "IPReleased", "0", []byte(`{"data":{"prefix":"203.0.113.7/32","vrf":"public"},"state":{"moves":3},"prev":{"seq":0}}`))
 	f.Fuzz(func(t *testing.T, subject, id, kind, offset string, payload []byte) {
 		h := good(events.Type(kind))
 		h[headerID], h[headerOffset] = []string{id}, []string{offset}
@@ -100,6 +101,12 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// movedGuest is a guest with an address that has moved in a role.
+func movedGuest(role string) string {
+	return `{"vm":"vm1","hypervisor":"hv1","epoch":7,"moves":1,"interfaces":[{"tap":"t","mac":"52:54:00:00:00:01","network":"n","vrf":"v"}],` +
+		`"addresses":[{"prefix":"203.0.113.7/32","role":"` + role + `","interface":0,"moves":2}]}`
+}
+
 // TestOnlyWhatEndsSomethingEndsIt wants a state that its event can't have led to
 // refused, above all one that would take something away.
 func TestOnlyWhatEndsSomethingEndsIt(t *testing.T) {
@@ -120,6 +127,13 @@ func TestOnlyWhatEndsSomethingEndsIt(t *testing.T) {
 		{"hr.feed.hv1.vm1", "IPReleased", "1", `{"prefix":"203.0.113.7/32"}`, "null", false},
 		{"hr.ip.v.203-0-113-7", "IPReleased", "1", `{"prefix":"203.0.113.7/32","vrf":"v"}`, "null", true},
 		{"hr.ip.v.203-0-113-7", "IPAssigned", "1", `{"prefix":"203.0.113.7/32","vrf":"v","vm":"vm1"}`, "null", false},
+		{"hr.ip.v.203-0-113-7", "IPReleased", "1", `{"prefix":"203.0.113.7/32","vrf":"v"}`, `{"moves":3}`, true},
+		{"hr.ip.v.203-0-113-7", "IPReleased", "1", `{"prefix":"203.0.113.7/32","vrf":"v"}`, `{"moves":0}`, false},
+		{"hr.ip.v.203-0-113-7", "IPAssigned", "1", `{"prefix":"203.0.113.7/32","vrf":"v","vm":"vm1"}`, `{"moves":3}`, false},
+		{"hr.ip.v.203-0-113-7", "IPAssigned", "1", `{"prefix":"203.0.113.7/32","vrf":"v","vm":"vm1"}`, `{"owners":[{"vm":"vm1","role":"anycast","since":0}],"moves":3}`, true},
+		{"hr.ip.v.203-0-113-7", "IPAssigned", "1", `{"prefix":"203.0.113.7/32","vrf":"v","vm":"vm1"}`, `{"owners":[{"vm":"vm1","role":"primary","since":0}],"moves":3}`, false},
+		{"hr.feed.hv1.vm1", "VMMigrated", "1", `{"vm":"vm1","to":"hv1"}`, movedGuest("anycast"), false},
+		{"hr.feed.hv1.vm1", "VMMigrated", "1", `{"vm":"vm1","to":"hv1"}`, movedGuest("elastic"), true},
 		{"hr.feed.hv1", "VMDeleted", "1", `{"vm":"vm1"}`, "null", false},
 		{"hr.hv.hv1", "HypervisorFenced", "1", `{"hypervisor":"hv1"}`, "null", false},
 	} {

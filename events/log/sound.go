@@ -34,10 +34,7 @@ func (m message) sound(r projector.Register) error {
 	case *projector.Hypervisor:
 		name = r.Name
 	case *projector.Claim:
-		if len(r.Owners) == 0 {
-			return errors.New("state is a claim without an owner")
-		}
-		return nil
+		return soundClaim(r)
 	default:
 		return nil
 	}
@@ -84,6 +81,20 @@ func (m message) soundNetwork(n *projector.Network) error {
 	return nil
 }
 
+// soundClaim wants a claim to remember moves only where its owners have none to
+// tell them by.
+func soundClaim(c *projector.Claim) error {
+	if c.Moves == 0 {
+		return nil
+	}
+	for _, o := range c.Owners {
+		if o.Role != events.RoleAnycast {
+			return fmt.Errorf("state is a claim with moves of its own, beside those of %q, which holds it as %s", o.VM, o.Role)
+		}
+	}
+	return nil
+}
+
 // soundGuest checks a guest as the events that make one are checked.
 func soundGuest(g *projector.Guest) error {
 	made := &events.VMCreated{VM: g.VM, Hypervisor: g.Hypervisor}
@@ -91,6 +102,11 @@ func soundGuest(g *projector.Guest) error {
 		made.Interfaces = append(made.Interfaces, f.Interface)
 	}
 	err := events.Event{Data: made}.Validate()
+	for _, a := range g.Addresses {
+		if a.Role == events.RoleAnycast && a.Moves != 0 && err == nil {
+			err = fmt.Errorf("state has %s as anycast, and moved", a.Prefix)
+		}
+	}
 	for _, p := range []*projector.Place{g.Next, g.Previous} {
 		if p != nil && err == nil {
 			err = events.Event{Data: &events.VMMigrated{VM: g.VM, To: p.Hypervisor, Taps: p.Taps}}.Validate()
