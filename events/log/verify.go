@@ -64,7 +64,9 @@ func (l *Ledger) Verify(ctx context.Context, o VerifyOptions, report func(Findin
 	if err != nil {
 		return v.verified, fmt.Errorf("verifying the log: %w", explain(l.nc, err))
 	}
-	return v.end(), l.verifyMirror(ctx, v)
+	v.end()
+	err = l.verifyMirror(ctx, v)
+	return v.verified, err
 }
 
 // verifySkipped asks the leader for what a reader wasn't given before a sequence:
@@ -202,7 +204,7 @@ func (v *verifier) message(r raw) {
 }
 
 // end takes the end of the log.
-func (v *verifier) end() Verified {
+func (v *verifier) end() {
 	v.endBatch()
 	v.endGap()
 	for _, c := range v.wanted {
@@ -212,7 +214,6 @@ func (v *verifier) end() Verified {
 	if !v.tree.holed {
 		v.verified.Checkpoint = v.checkpoint()
 	}
-	return v.verified
 }
 
 // atCheckpoint compares the tree with the checkpoints of its size.
