@@ -93,6 +93,11 @@
 // another one in which the hypervisor isn't registered: a log that was lost and
 // made anew must not withdraw everything.
 //
+// A ledger can lose its end, by a power failure or a file put back, and its
+// mirror not. Then snapshots are read from the ledger, which takes longer: the
+// mirror remembers what is no more, and hears of nothing new until the ledger is
+// as long again. Before it is, the mirror of an embedded server is made anew.
+//
 // # Damaged messages
 //
 // A message that can't be read, be it damage, a type or version of a newer

@@ -40,6 +40,7 @@ type Ledger struct {
 	retries chan struct{} // held by the one publisher that tries again
 
 	networks networks
+	mirror   mirror
 }
 
 // Open finds the log or makes it, with the newest layout. A stream that is there
@@ -54,7 +55,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 		return nil, fmt.Errorf("opening the log: %w", err)
 	}
 	l := &Ledger{
-		nc: nc, js: js, timeout: o.Timeout, retries: make(chan struct{}, 1),
+		nc: nc, js: js, timeout: o.Timeout, retries: make(chan struct{}, 1), mirror: mirror{make: o.Migrate},
 	}
 	for _, s := range migrations.Latest() {
 		if s.Name != migrations.Ledger && s.Name != migrations.Feeds && !l.empty() {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/micro"
@@ -49,6 +50,7 @@ type Service struct {
 	ledger *Ledger
 	log    *slog.Logger
 	ready  chan struct{}
+	told   atomic.Uint64 // what tellMirror said last
 }
 
 // NewService makes a service that works on the ledger.
@@ -98,6 +100,7 @@ func (s *Service) Run(ctx context.Context) error {
 		err = s.ledger.nc.Flush()
 	}
 	if err == nil {
+		s.tellMirror(ctx)
 		close(s.ready)
 		s.log.Info("log service answers", "publish", SubjectPublish, "snapshot", SubjectSnapshot+"*")
 		select {
@@ -208,6 +211,9 @@ func (s *Service) publish(ctx context.Context, r micro.Request) {
 	}
 	if err == nil {
 		s.respond(r.RespondJSON(publishReply{Stored: &stored}))
+		if err := s.ledger.renewMirror(ctx, stored.Sequence); err != nil {
+			s.log.Error("after the log lost its end", "error", err)
+		}
 		return
 	}
 	bad := &events.Error{Code: codeUnavailable, Type: e.Type(), Reason: err.Error()}
@@ -245,6 +251,7 @@ func (s *Service) snapshot(ctx context.Context, r micro.Request) {
 	}
 	var end snapshotEnd
 	if err == nil {
+		s.tellMirror(ctx)
 		end, err = s.ledger.snapshot(ctx, hypervisor, have, c.add)
 	}
 	if err != nil {
@@ -253,6 +260,18 @@ func (s *Service) snapshot(ctx context.Context, r micro.Request) {
 		return
 	}
 	s.respond(c.finish(end))
+}
+
+// tellMirror says once that the log has lost its end.
+func (s *Service) tellMirror(ctx context.Context) {
+	ahead, err := s.ledger.mirrorAhead(ctx)
+	switch {
+	case err != nil:
+		s.log.Warn("looking at the mirror", "error", err)
+	case s.told.Swap(ahead) != ahead && ahead > 0:
+		s.log.Error("the log has lost its end: the mirror of the feeds has what it hasn't, see `hostroute audit verify`; "+
+			"snapshots are read from the log itself", "mirror", ahead)
+	}
 }
 
 // respond notes an answer that couldn't be sent; who asked asks again.

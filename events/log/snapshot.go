@@ -140,8 +140,12 @@ const patientCuts = 50
 // is read again, which is little, until the tick stays the same.
 func (l *Ledger) guestsOf(ctx context.Context, hypervisor string, tick raw) (raw, []raw, error) {
 	newest, from := map[string]raw{}, uint64(0)
+	source, err := l.source(ctx)
+	if err != nil {
+		return tick, nil, err
+	}
 	for range patientCuts {
-		list, err := l.lastUnder(ctx, l.feeds, events.SubjectFeed(hypervisor, "*"), from, tick)
+		list, err := l.lastUnder(ctx, source, events.SubjectFeed(hypervisor, "*"), from, tick)
 		if err != nil {
 			return tick, nil, err
 		}
