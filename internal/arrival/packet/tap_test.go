@@ -92,6 +92,23 @@ func TestNoFilterHidesAGuest(t *testing.T) {
 	}
 }
 
+// TestATapInABridge, where it shouldn't be: what the guest says at its old home, on
+// another port, is flooded to its tap here, and is no sign.
+func TestATapInABridge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	here, there := w.plug("tap7"), w.plug("uplink")
+	w.hv.IP("link add br0 type bridge", "link set br0 up", "link set uplink master br0")
+	w.expect("tap7", guest)
+	w.hv.IP("link set tap7 master br0")
+	flooded := func() string { return w.hv.Run("cat", "/sys/class/net/tap7/statistics/tx_packets") }
+	before := flooded()
+	send(t, there, "eth0", garp(guest.MAC), rarp(guest.MAC))
+	testenv.Eventually(t, "the bridge floods", func() bool { return flooded() != before })
+	send(t, here, "eth0", datagram(guest.MAC, tapMAC))
+	w.sawOnly("vm7 on tap7 by other")
+}
+
 // TestATapThatIsDown carries nothing; it is heard when it is up again.
 func TestATapThatIsDown(t *testing.T) {
 	t.Parallel()
