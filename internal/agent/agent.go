@@ -53,6 +53,8 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 		guests: newServices(log),
 	}
 	a.apply = newApplier(cfg.Hypervisor, host, a.ledger, a.kernel, a.guests, log)
+	a.apply.moving.clock = sinceBoot
+	a.guests.saw = a.apply.Saw
 	return a, nil
 }
 
@@ -74,7 +76,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.log.Info("agent starts", "hypervisor", a.cfg.Hypervisor, "adopted_routes", adopted)
 	a.speaker = session.New(sessionConfig(a.cfg, adopted > 0), a.fib, a.log.With("task", "bgp"))
-	a.apply.announcer = a.speaker
+	a.apply.announcer, a.apply.moving.paths = a.speaker, a.speaker
 	if err := a.preflight(ctx); err != nil {
 		return err
 	}
@@ -93,7 +95,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.leaver.Run(ctx) })
 	group.Go(func() error { return a.ledger.Run(ctx) })
 	group.Go(func() error { return a.forwardChanges(ctx) })
+	group.Go(func() error { return a.forwardPaths(ctx) })
 	group.Go(func() error { return a.apply.Run(ctx) })
+	group.Go(func() error { return a.pauses().Run(ctx) })
 	group.Go(func() error { return a.links.Run(ctx) })
 	group.Go(func() error { return a.guests.Run(ctx) })
 	group.Go(func() error { return a.speak(ctx) })
@@ -126,6 +130,19 @@ func (a *Agent) forwardChanges(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-a.ledger.Changes():
+			a.apply.Wake()
+		}
+	}
+}
+
+// forwardPaths wakes the apply loop when a path of a prefix changed that is ours,
+// was ours, or will be.
+func (a *Agent) forwardPaths(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.speaker.Watched():
 			a.apply.Wake()
 		}
 	}

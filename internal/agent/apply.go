@@ -5,13 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/hostroute/hostroute/internal/arrival"
 	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/internal/handover"
 	"github.com/hostroute/hostroute/projector"
 	"github.com/hostroute/hostroute/vrf"
 	"github.com/hostroute/hostroute/vrf/kernel"
@@ -40,6 +41,8 @@ type Kernel interface {
 // Announcer takes the whole set of what is to be announced.
 type Announcer interface {
 	Announce(set []bgp.Announcement)
+	// Hush has sessions that come up say nothing before the next Announce.
+	Hush()
 }
 
 // Projection is where the desired state comes from.
@@ -49,12 +52,15 @@ type Projection interface {
 	Known() bool
 	// InSync tells whether State is all there is, so that the rest may go.
 	InSync() bool
+	// Current tells whether nothing of the log is known to be missing just now.
+	Current() bool
 }
 
 // guestServer tells guests what is theirs, by servers on their taps.
 type guestServer interface {
-	// Set takes what is desired, and which taps are present.
-	Set(host projector.Host, present map[string]bool)
+	// Set takes what is desired, which taps are present, and which guests are
+	// expected on which taps.
+	Set(host projector.Host, present map[string]bool, expected map[string]arrival.Guest)
 }
 
 // applier compares what is desired with what the kernel has and executes the
@@ -66,6 +72,7 @@ type applier struct {
 	kernel     Kernel
 	announcer  Announcer
 	guests     guestServer
+	moving     *moving
 	log        *slog.Logger
 
 	wake    chan struct{} // capacity 1
@@ -74,7 +81,8 @@ type applier struct {
 	brought chan struct{} // closed after the first of Run that succeeded
 	scope   scope
 	taps    []vrf.Tap // desired in the last round that succeeded
-	swept   bool      // a round in sync has succeeded
+	holes   []vrf.Blackhole
+	swept   bool // a round in sync has succeeded
 	left    orphanage
 
 	complaint string // the error that was logged last: it is said once
@@ -83,6 +91,7 @@ type applier struct {
 	report    applyReport
 	announced []bgp.Announcement
 	said      bool // announced was handed over, if only an empty set
+	stale     bool // what the round under way knows, since Hush
 }
 
 // applyReport is what the last round found.
@@ -103,7 +112,7 @@ type applyReport struct {
 
 func newApplier(hypervisor string, fixed vrf.Host, p Projection, k Kernel, g guestServer, log *slog.Logger) *applier {
 	return &applier{
-		hypervisor: hypervisor, fixed: fixed, projection: p, kernel: k, guests: g, log: log,
+		hypervisor: hypervisor, fixed: fixed, projection: p, kernel: k, guests: g, log: log, moving: newMoving(hypervisor),
 		wake: make(chan struct{}, 1), pings: make(chan chan struct{}), applied: make(chan struct{}), brought: make(chan struct{}),
 		scope: scope{full: true, links: map[string]bool{}},
 	}
@@ -127,8 +136,9 @@ func (a *applier) Wake() {
 // off, or a host where something always changes would never have one.
 func (a *applier) Run(ctx context.Context) error {
 	first, brought := a.applied, a.brought
-	again := time.NewTimer(resyncInterval)
+	again, due := time.NewTimer(resyncInterval), time.NewTimer(resyncInterval)
 	defer again.Stop()
+	defer due.Stop()
 	pause := retryInterval
 	for {
 		known, err := a.round(ctx)
@@ -151,14 +161,15 @@ func (a *applier) Run(ctx context.Context) error {
 			close(first)
 			first = nil
 		}
-		if !a.wait(ctx, again) {
+		due.Reset(a.moving.pause())
+		if !a.wait(ctx, again, due.C) {
 			return nil
 		}
 	}
 }
 
 // wait waits until a round is due, and tells whether the context goes on.
-func (a *applier) wait(ctx context.Context, again *time.Timer) bool {
+func (a *applier) wait(ctx context.Context, again *time.Timer, due <-chan time.Time) bool {
 	for {
 		select {
 		case <-ctx.Done():
@@ -166,6 +177,8 @@ func (a *applier) wait(ctx context.Context, again *time.Timer) bool {
 		case came := <-a.pings:
 			close(came)
 		case <-a.wake:
+			return true
+		case <-due:
 			return true
 		case <-again.C:
 			again.Reset(resyncInterval)
@@ -192,25 +205,33 @@ func (a *applier) complain(err error) (failed bool) {
 // round is one comparison. It tells whether it announced: whether the
 // projection was known, and what the kernel has.
 func (a *applier) round(ctx context.Context) (bool, error) {
+	before, said := a.current()
 	known, inSync := a.projection.Known(), a.projection.InSync()
-	host := projector.Desired(a.projection.State(), a.hypervisor)
+	state, now := a.projection.State(), a.moving.now()
+	arrived := a.moving.arrived(now, state)
+	host := projector.DesiredWith(state, a.hypervisor, arrived)
 	desired := a.fixed
-	var problems []string
-	desired.Taps, problems = a.servable(host)
+	taps, problems := a.servable(host)
+	moved := a.moving.step(now, handover.Input{
+		Own: a.moving.own(state, arrived, a.snapshot().present), Departures: departures(host),
+		Announced: before, Current: a.projection.Current(), Fenced: host.Fenced,
+	})
+	desired.Taps, desired.Blackholes = withhold(taps, moved.Withheld), a.blackholes(moved.Blackholes)
 
 	var kept orphans
 	var unread error
 	if inSync && a.left.open() {
-		kept, unread = a.orphans(ctx, desired)
+		kept, unread = a.orphans(ctx, desired, account(moved.Withheld, departures(host)))
 		inSync = !a.left.open() && unread == nil
 	}
-	if before, said := a.current(); known && said { // withdraw before the route goes
-		a.announce(intersect(before, slices.Concat(host.Announcements, kept.list)))
+	beyond := slices.Concat(kept.list, moved.Keep) // announced, and not for a guest that the log has here
+	if known && said {                             // withdraw before the route goes
+		a.announce(intersect(before, append(routed(host.Announcements, desired.Taps), beyond...)))
 	}
 	planned, err := a.apply(ctx, desired, inSync)
 	err = errors.Join(err, unread)
 	present := a.noteRound(host, desired.Taps, problems, err)
-	a.guests.Set(host, present)
+	a.guests.Set(host, present, expected(state, host, a.hypervisor))
 	var refused func(target) bool
 	if known && planned && err != nil {
 		refused, planned = a.refused(ctx, desired)
@@ -218,7 +239,7 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	// Where the kernel could not be read what was announced stays: that is no
 	// knowledge that it is gone.
 	if known = known && planned && unread == nil; known {
-		a.announce(append(reachable(host.Announcements, desired.Taps, present, refused), kept.list...))
+		a.announce(inOrder(append(reachable(host.Announcements, desired.Taps, present, refused), beyond...)))
 	}
 	return known, err
 }
@@ -234,7 +255,7 @@ func (a *applier) apply(ctx context.Context, desired vrf.Host, inSync bool) (pla
 	a.kernel.Forget(damaged)
 	o := vrf.Options{Sweep: inSync}
 	if !full && inSync == a.swept {
-		if len(links)+len(damaged) == 0 {
+		if len(links)+len(damaged) == 0 && slices.Equal(a.holes, desired.Blackholes) {
 			return true, nil
 		}
 		o.Links = slices.AppendSeq([]string{}, maps.Keys(links)) // not nil: a last resort has no link
@@ -244,7 +265,7 @@ func (a *applier) apply(ctx context.Context, desired vrf.Host, inSync bool) (pla
 	if err != nil {
 		a.scope.all()
 	} else {
-		a.taps, a.swept = desired.Taps, inSync
+		a.taps, a.holes, a.swept = desired.Taps, desired.Blackholes, inSync
 	}
 	if len(result.Ops) > 0 {
 		a.log.Debug("plan executed", "operations", len(result.Ops), "waiting", result.Waiting, "links", o.Links)
@@ -306,7 +327,9 @@ func (a *applier) refused(ctx context.Context, desired vrf.Host) (refused func(t
 	}
 	installed := map[target]bool{}
 	for _, r := range actual.Routes {
-		installed[target{tables[r.Table], r.Prefix}] = true
+		if r.Metric == vrf.MetricGuest {
+			installed[target{tables[r.Table], r.Prefix}] = true
+		}
 	}
 	return func(t target) bool { return !installed[t] }, true
 }
@@ -333,63 +356,6 @@ func presence(taps []vrf.Tap, missing []string) map[string]bool {
 		present[t.Name] = !slices.Contains(missing, t.Name)
 	}
 	return present
-}
-
-// target is a prefix in a VRF.
-type target struct {
-	vrf    string
-	prefix netip.Prefix
-}
-
-// reachable keeps the announcements whose route stands in the kernel: the tap
-// exists, and the route was not refused (nil: none was).
-func reachable(set []bgp.Announcement, taps []vrf.Tap, present map[string]bool, refused func(target) bool) []bgp.Announcement {
-	installed := map[target]bool{}
-	for _, t := range taps {
-		for _, r := range t.Routes {
-			key := target{t.VRF, r.Prefix}
-			installed[key] = installed[key] || present[t.Name] && (refused == nil || !refused(key))
-		}
-	}
-	return slices.DeleteFunc(slices.Clone(set), func(n bgp.Announcement) bool {
-		return !installed[target{n.VRF, n.Prefix}]
-	})
-}
-
-// intersect keeps of the announced what is desired still, with the attributes
-// that it is announced with.
-func intersect(announced, desired []bgp.Announcement) []bgp.Announcement {
-	wanted := make(map[target]bool, len(desired))
-	for _, n := range desired {
-		wanted[target{n.VRF, n.Prefix}] = true
-	}
-	return slices.DeleteFunc(slices.Clone(announced), func(n bgp.Announcement) bool {
-		return !wanted[target{n.VRF, n.Prefix}]
-	})
-}
-
-// current is what was handed over last, and whether anything was.
-func (a *applier) current() (set []bgp.Announcement, said bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.announced, a.said
-}
-
-// announce hands a set over unless it is what was handed over last. An empty
-// first one is handed over too: it is the word that nothing is announced, without
-// which reflectors keep for ever what a former run announced.
-func (a *applier) announce(set []bgp.Announcement) {
-	a.mu.Lock()
-	same := a.said && slices.EqualFunc(a.announced, set, sameAnnouncement)
-	a.announced, a.said = set, true
-	a.mu.Unlock()
-	if !same {
-		a.announcer.Announce(set)
-	}
-}
-
-func sameAnnouncement(a, b bgp.Announcement) bool {
-	return a.VRF == b.VRF && a.Prefix == b.Prefix && a.Preference == b.Preference && slices.Equal(a.Communities, b.Communities)
 }
 
 func (a *applier) note(change func(*applyReport)) {

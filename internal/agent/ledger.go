@@ -41,6 +41,7 @@ type logTask struct {
 	damaged  string           // why there is no snapshot; empty: there is
 	caughtUp bool
 	waited   bool // long enough for the log: what was restored is served
+	doubtful bool // this process was stopped, and has not heard from the log since
 }
 
 // snapshotGrace is how long a log is waited for before what was restored from
@@ -89,9 +90,42 @@ func (t *logTask) admit(f *log.Follower) (known, served *projector.State, c log.
 // could not be reached for a while and a snapshot says what was served before.
 func (t *logTask) Known() bool {
 	t.mu.Lock()
-	restored := t.waited && t.restored != nil
+	restored, doubtful := t.waited && t.restored != nil, t.doubtful
 	t.mu.Unlock()
-	return restored || t.InSync()
+	return !doubtful && (restored || t.InSync())
+}
+
+// Current tells whether the log is being followed, with nothing known to be missing.
+func (t *logTask) Current() bool {
+	t.mu.Lock()
+	f := t.follower
+	t.mu.Unlock()
+	if f == nil {
+		return false
+	}
+	s := f.Status()
+	return s.InSync && s.Registered
+}
+
+// Doubt has nothing announced until the log has been asked again; the channel is
+// closed when it has answered. Trust ends that, answered or not.
+func (t *logTask) Doubt() <-chan struct{} {
+	t.mu.Lock()
+	t.doubtful = true
+	f := t.follower
+	t.mu.Unlock()
+	if f == nil {
+		return make(chan struct{})
+	}
+	return f.Doubt()
+}
+
+// Trust has State announced again.
+func (t *logTask) Trust() {
+	t.mu.Lock()
+	t.doubtful = false
+	t.mu.Unlock()
+	t.signal()
 }
 
 // InSync tells whether the log was caught up with once, and knows this

@@ -16,6 +16,7 @@ import (
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/events/log"
 	"github.com/hostroute/hostroute/internal/config"
+	"github.com/hostroute/hostroute/internal/handover"
 	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/vrf"
 	"github.com/hostroute/hostroute/vrf/fake"
@@ -73,6 +74,7 @@ func TestAnEventReachesTheKernel(t *testing.T) {
 	b := &testbed{kernel: k}
 	b.applier = newApplier("hv1", vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}}}, task, planned{k, b}, &b.served, slog.New(slog.DiscardHandler))
 	b.applier.announcer = announcer{&b.journal}
+	b.applier.moving.clock = func() time.Duration { return b.elapsed }
 
 	prefix := events.PrefixFrom(netip.MustParsePrefix("203.0.113.10/32"))
 	publish(&events.HypervisorRegistered{Hypervisor: "hv1"})
@@ -97,6 +99,8 @@ func TestAnEventReachesTheKernel(t *testing.T) {
 		<-task.Changes()
 		return len(task.State().Guest("a").Addresses) == 0
 	})
+	b.wants(t)
+	b.elapsed += handover.Parting
 	b.wants(t, "announce ")
 }
 

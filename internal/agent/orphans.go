@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/internal/handover"
 	"github.com/hostroute/hostroute/vrf"
 )
 
@@ -34,7 +35,8 @@ type orphans struct {
 }
 
 // find gives the routes that are to be kept although the log doesn't have them.
-func (o *orphanage) find(actual vrf.Actual, desired vrf.Host) (found orphans) {
+// Those that are accounted for have moved away, or are somebody else's by now.
+func (o *orphanage) find(actual vrf.Actual, desired vrf.Host, accounted map[handover.Key]bool) (found orphans) {
 	tables := map[uint32]string{}
 	for _, v := range desired.VRFs {
 		tables[v.Table] = v.Name
@@ -47,7 +49,7 @@ func (o *orphanage) find(actual vrf.Actual, desired vrf.Host) (found orphans) {
 	}
 	for _, r := range actual.Routes {
 		t := target{tables[r.Table], r.Prefix}
-		if r.Unreachable || t.vrf == "" {
+		if r.Metric != vrf.MetricGuest || t.vrf == "" || accounted[handover.Key{VRF: t.vrf, Prefix: t.prefix}] {
 			continue
 		}
 		found.of++
@@ -83,13 +85,13 @@ func (o orphans) holding() string {
 
 // orphans looks whether the log, being caught up with, has what the kernel has.
 // An error says that the kernel can't be read, so that it isn't known.
-func (a *applier) orphans(ctx context.Context, desired vrf.Host) (orphans, error) {
+func (a *applier) orphans(ctx context.Context, desired vrf.Host, accounted map[handover.Key]bool) (orphans, error) {
 	actual, err := a.kernel.Read(ctx, desired)
 	if err != nil {
 		return orphans{}, fmt.Errorf("reading what a former run has left: %w", err)
 	}
 	before := a.left.held
-	found := a.left.find(actual, desired)
+	found := a.left.find(actual, desired, accounted)
 	if text := found.holding(); text != "" && !before {
 		a.log.Error(text)
 	}

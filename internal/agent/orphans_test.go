@@ -10,10 +10,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/events/log"
 	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/internal/handover"
 	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/projector"
 	"github.com/hostroute/hostroute/vrf"
@@ -30,6 +32,7 @@ func restarted(t *testing.T, p *projection) (*testbed, *atomic.Bool) {
 	bed := func(p *projection) *testbed {
 		b := &testbed{kernel: k}
 		b.applier = newApplier("hv1", vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}}}, p, planned{k, b}, &b.served, slog.New(slog.DiscardHandler))
+		b.applier.moving.clock = func() time.Duration { return b.elapsed }
 		b.announcer = announcer{&b.journal}
 		return b
 	}
@@ -61,7 +64,7 @@ func (b *testbed) counts(t *testing.T) string {
 	}
 	routes := 0
 	for _, r := range actual.Routes {
-		if !r.Unreachable {
+		if r.Metric == vrf.MetricGuest {
 			routes++
 		}
 	}
@@ -112,8 +115,11 @@ func TestWhatTheKernelHasAndTheLogHasNotStays(t *testing.T) {
 				t.Errorf("with all of them back: %s, want %s", got, c.all)
 			}
 			p.publish(t, &events.VMDeleted{VM: vmName(3)})
-			if _, err := b.round(t); err != nil {
-				t.Fatal(err)
+			for range 2 { // it is announced on for a while
+				if _, err := b.round(t); err != nil {
+					t.Fatal(err)
+				}
+				b.elapsed += handover.Parting
 			}
 			if got := b.counts(t); got != "29 announced, 0 as the last choice, 29 in the kernel" {
 				t.Errorf("after a deletion: %s", got)

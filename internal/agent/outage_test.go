@@ -17,6 +17,7 @@ import (
 	"github.com/hostroute/hostroute/events"
 	"github.com/hostroute/hostroute/events/log"
 	"github.com/hostroute/hostroute/internal/config"
+	"github.com/hostroute/hostroute/internal/handover"
 	"github.com/hostroute/hostroute/internal/testenv"
 	"github.com/hostroute/hostroute/vrf"
 	"github.com/hostroute/hostroute/vrf/fake"
@@ -102,6 +103,7 @@ func newOutageBed(state string, c *cable) *outageBed {
 	b.testbed = &testbed{kernel: k}
 	b.applier = newApplier("hv1", vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90}}}, b.task, planned{k, b.testbed}, &b.served, logger)
 	b.announcer = announcer{&b.journal}
+	b.moving.clock = func() time.Duration { return b.elapsed }
 	return b
 }
 
@@ -218,6 +220,8 @@ func TestALogThatWasAwayIsCaughtUpWith(t *testing.T) {
 	publish(&events.IPReleased{Prefix: events.PrefixFrom(netip.MustParsePrefix("203.0.113.10/32"))})
 	b.cable.set(false)
 	testenv.Eventually(t, "what has happened to be known", func() bool { return len(b.task.State().Guest("a").Addresses) == 0 })
+	b.wants(t)
+	b.elapsed += handover.Parting
 	b.wants(t, "announce ")
 	testenv.Eventually(t, "nothing of the outage to be left", func() bool {
 		s := b.task.status()

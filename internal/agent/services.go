@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/hostroute/hostroute/internal/arrival"
+	"github.com/hostroute/hostroute/internal/arrival/packet"
 	"github.com/hostroute/hostroute/internal/dhcp"
 	"github.com/hostroute/hostroute/internal/dhcp/server"
 	"github.com/hostroute/hostroute/internal/fleet"
@@ -29,7 +31,9 @@ type services struct {
 	ra      *ra.Server
 	ndproxy *ndproxy.Server
 	dhcpv6  *dhcpv6.Server
+	arrival *packet.Server
 	log     *slog.Logger
+	saw     func(vm string) // told of guests that have come; set before Run
 
 	mu    sync.Mutex
 	ports map[fleet.Port]bool // of the guests that live here or are expected
@@ -43,6 +47,10 @@ func newServices(log *slog.Logger) *services {
 		log:     log,
 	}
 	s.ra = ra.New(ra.Options{Log: log.With("task", "ra"), Stays: s.stays})
+	s.arrival = packet.New(packet.Options{Log: log.With("task", "arrival"), Seen: func(vm, tap string, kind arrival.Kind) {
+		log.Info("a guest that is expected has come", "vm", vm, "tap", tap, "sign", kind)
+		s.saw(vm)
+	}})
 	return s
 }
 
@@ -50,14 +58,15 @@ func newServices(log *slog.Logger) *services {
 // goes: the end of the agent is a restart.
 func (s *services) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{s.dhcpv4.Run, s.ra.Run, s.ndproxy.Run, s.dhcpv6.Run} {
+	for _, run := range []func(context.Context) error{s.dhcpv4.Run, s.ra.Run, s.ndproxy.Run, s.dhcpv6.Run, s.arrival.Run} {
 		group.Go(func() error { return run(ctx) })
 	}
 	return group.Wait()
 }
 
-// Set has the guests served whose taps are present.
-func (s *services) Set(host projector.Host, present map[string]bool) {
+// Set has the guests served whose taps are present, and those watched for that are
+// expected.
+func (s *services) Set(host projector.Host, present map[string]bool, expected map[string]arrival.Guest) {
 	ports, err := portsOf(present)
 	if err != nil {
 		s.log.Warn("looking up taps; what is served stays", "err", err)
@@ -70,6 +79,13 @@ func (s *services) Set(host projector.Host, present map[string]bool) {
 	s.ra.Set(maps.Clone(six))
 	s.ndproxy.Set(maps.Clone(six))
 	s.dhcpv6.Set(six)
+	awaited := map[fleet.Port]arrival.Guest{}
+	for tap, guest := range expected {
+		if port, ok := ports[tap]; ok {
+			awaited[port] = guest
+		}
+	}
+	s.arrival.Set(awaited)
 }
 
 // note keeps which taps have a guest, served or not.

@@ -61,8 +61,8 @@ func keep(key Key, announced map[Key]bgp.Announcement) *bgp.Announcement {
 }
 
 // leave decides about one prefix that has left. What it was announced with stays
-// until the kernel has a path to where it is now.
-func (m *Machine) leave(now Instant, key Key, d *departure, in Input, out *Output) {
+// until the kernel has a path to where it is now, unless it isn't any more.
+func (m *Machine) leave(now Instant, key Key, d *departure, in Input, announced map[Key]bgp.Announcement, out *Output) {
 	announce, drop := Parting, Quiet
 	if d.moved() {
 		announce, drop = Forwarding, Forwarding
@@ -72,6 +72,9 @@ func (m *Machine) leave(now Instant, key Key, d *departure, in Input, out *Outpu
 	}
 	path, ok := in.Path(key)
 	there := ok && bgp.Generation(path.Preference) >= d.generation
+	if _, still := announced[key]; !still {
+		d.kept = nil
+	}
 	if d.kept != nil && (in.Fenced || there && path.Written || !m.due(now, d.since.Add(announce))) {
 		d.kept = nil
 	}
@@ -84,6 +87,5 @@ func (m *Machine) leave(now Instant, key Key, d *departure, in Input, out *Outpu
 	}
 	if d.over = !d.blackholed; !d.over {
 		out.Blackholes = append(out.Blackholes, key)
-		out.Watch = append(out.Watch, key)
 	}
 }

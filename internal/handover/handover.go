@@ -104,8 +104,6 @@ type Output struct {
 	Keep []bgp.Announcement
 	// Blackholes are what is dropped without a word where no better route is.
 	Blackholes []Key
-	// Watch are the prefixes whose paths matter.
-	Watch []Key
 	// Next is when to ask again if nothing happens.
 	Next Instant
 }
@@ -142,16 +140,40 @@ func (m *Machine) Step(now Instant, in Input) Output {
 	}
 	m.part(now, in, before, announced)
 	for key, d := range m.left {
-		m.leave(now, key, d, in, &out)
+		m.leave(now, key, d, in, announced, &out)
 	}
 	m.asked = true
 	out.Next = m.next
 	slices.SortFunc(out.Blackholes, Key.Compare)
-	slices.SortFunc(out.Watch, Key.Compare)
 	slices.SortFunc(out.Keep, func(a, b bgp.Announcement) int {
 		return Key{a.VRF, a.Prefix}.Compare(Key{b.VRF, b.Prefix})
 	})
 	return out
+}
+
+// Watch lists the prefixes whose paths matter for the next Step with this input,
+// in order. To be woken by them they have to be watched before they are looked at.
+func (m *Machine) Watch(in Input) (list []Key) {
+	for _, o := range in.Own {
+		if !o.Anycast {
+			list = append(list, o.Key)
+		}
+	}
+	for _, d := range in.Departures {
+		if have := m.left[d.Key]; have == nil || !have.over || have.vm != d.VM || have.epoch != d.Epoch {
+			list = append(list, d.Key)
+		}
+	}
+	for key := range m.own { // what isn't ours any more is watched, too
+		list = append(list, key)
+	}
+	for key, d := range m.left {
+		if !d.over {
+			list = append(list, key)
+		}
+	}
+	slices.SortFunc(list, Key.Compare)
+	return slices.Compact(list)
 }
 
 // due has the Machine asked at an instant, and tells whether that is to come.

@@ -125,6 +125,11 @@ func TestMachine(t *testing.T) {
 			{0, func(b *bench) { b.away(1) }, "blackhole, until 30s"},
 			{30 * time.Second, func(b *bench) { b.hears(1100, true) }, ""},
 		},
+		"what was withdrawn meanwhile isn't announced again": {
+			{0, func(b *bench) { b.home(0) }, "ours"},
+			{time.Second, func(b *bench) { b.away(1) }, "kept 100, blackhole, until 31s"},
+			{2 * time.Second, func(b *bench) { b.in.Announced = nil }, "blackhole, until 31s"},
+		},
 		"a fenced hypervisor goes on with nothing": {
 			{0, func(b *bench) { b.home(0) }, "ours"},
 			{time.Second, func(b *bench) { b.away(1); b.in.Fenced = true }, "blackhole, until 31s"},

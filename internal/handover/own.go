@@ -40,7 +40,6 @@ func (m *Machine) hold(now Instant, was *own, o Own, in Input, out *Output) *own
 	if o.Anycast {
 		h.claim = unclaimed
 	} else {
-		out.Watch = append(out.Watch, o.Key)
 		h.contest(now, in)
 	}
 	if h.claim == yielded {

@@ -1,0 +1,220 @@
+package agent
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/arrival"
+	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/internal/bgp/session"
+	"github.com/hostroute/hostroute/internal/handover"
+	"github.com/hostroute/hostroute/projector"
+	"github.com/hostroute/hostroute/vrf"
+)
+
+// Paths is what was learned of the prefixes that may move.
+type Paths interface {
+	// Watch names those whose changes wake the apply loop, by VRF.
+	Watch(prefixes map[string][]netip.Prefix)
+	// Path gives the best learned path of exactly this prefix; false: none.
+	Path(vrf string, prefix netip.Prefix) (session.Path, bool)
+}
+
+// checkAgain is how soon a prefix that was yielded is looked at again while the
+// log isn't in sync, which wakes nobody when it is.
+const checkAgain = time.Second
+
+// moving carries to the handover machine what a round knows, and keeps what it
+// says for those who ask.
+type moving struct {
+	hypervisor string
+	paths      Paths                // nil: nothing is learned
+	clock      func() time.Duration // since any origin; never goes back
+	machine    *handover.Machine
+	watched    []handover.Key
+	next       handover.Instant
+
+	mu     sync.Mutex
+	seen   []string // guests, since the last round
+	report handover.Report
+	at     handover.Instant
+}
+
+func newMoving(hypervisor string) *moving {
+	start := time.Now()
+	return &moving{
+		hypervisor: hypervisor, machine: handover.New(), next: handover.Never,
+		clock: func() time.Duration { return time.Since(start) },
+	}
+}
+
+// sinceBoot is the time that this host is up, also while it slept.
+func sinceBoot() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		panic("CLOCK_BOOTTIME: " + err.Error()) // which Linux has since 2.6.39
+	}
+	return time.Duration(t.Nano())
+}
+
+func (m *moving) now() handover.Instant { return handover.Instant(m.clock()) }
+
+// saw notes that a guest has spoken on its prepared tap.
+func (m *moving) saw(vm string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen = append(m.seen, vm)
+}
+
+// arrived tells which guests that this hypervisor prepares for are here already.
+func (m *moving) arrived(now handover.Instant, s *projector.State) func(vm string) bool {
+	m.mu.Lock()
+	seen := m.seen
+	m.seen = nil
+	m.mu.Unlock()
+	for _, vm := range seen {
+		m.machine.Seen(vm)
+	}
+	var preparing []string
+	for _, g := range s.Guests() {
+		if g.Duty(m.hypervisor) == projector.DutyPrepare {
+			preparing = append(preparing, g.VM)
+		}
+	}
+	return m.machine.Arrived(now, preparing)
+}
+
+// step asks the machine.
+func (m *moving) step(now handover.Instant, in handover.Input) handover.Output {
+	in.Path = m.path
+	watch := m.machine.Watch(in)
+	if m.paths != nil && !slices.Equal(watch, m.watched) {
+		m.watched = watch
+		byVRF := map[string][]netip.Prefix{}
+		for _, key := range watch {
+			byVRF[key.VRF] = append(byVRF[key.VRF], key.Prefix)
+		}
+		m.paths.Watch(byVRF)
+	}
+	out := m.machine.Step(now, in)
+	m.next = out.Next
+	if len(out.Withheld) > 0 && !in.Current {
+		m.next = min(m.next, now.Add(checkAgain))
+	}
+	report := m.machine.Report()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.report, m.at = report, now
+	return out
+}
+
+func (m *moving) path(key handover.Key) (handover.Path, bool) {
+	if m.paths == nil {
+		return handover.Path{}, false
+	}
+	p, ok := m.paths.Path(key.VRF, key.Prefix)
+	return handover.Path{Preference: p.Preference, Highest: p.Highest, Originator: p.Originator, Written: p.Written}, ok
+}
+
+// pause is how long a round may be put off for the machine.
+func (m *moving) pause() time.Duration {
+	if m.next == handover.Never {
+		return resyncInterval
+	}
+	return max(time.Millisecond, min(resyncInterval, m.next.Sub(m.now())))
+}
+
+// own lists the prefixes that are homed here, those of guests that have arrived
+// early among them.
+func (m *moving) own(s *projector.State, arrived func(string) bool, present map[string]bool) (list []handover.Own) {
+	for _, g := range s.Guests() {
+		early := g.Duty(m.hypervisor) == projector.DutyPrepare && arrived(g.VM)
+		if g.Duty(m.hypervisor) != projector.DutyHome && !early {
+			continue
+		}
+		for _, a := range g.Addresses {
+			f := g.Interfaces[a.Interface]
+			moves, tap := g.MovesOf(a), f.Tap
+			if early {
+				moves, tap = moves+1, g.Next.Taps[a.Interface]
+			}
+			list = append(list, handover.Own{
+				Key: handover.Key{VRF: f.VRF, Prefix: a.Prefix}, VM: g.VM, Epoch: g.Epoch, Preference: bgp.Preference(moves, false),
+				Anycast: a.Role == events.RoleAnycast, Came: g.Previous != nil || early, Early: early, Served: present[tap],
+			})
+		}
+	}
+	return list
+}
+
+// expected lists the guests that this hypervisor prepares for, by their taps.
+func expected(s *projector.State, host projector.Host, hypervisor string) map[string]arrival.Guest {
+	taps := map[string]arrival.Guest{}
+	if host.Fenced {
+		return taps
+	}
+	for _, g := range s.Guests() {
+		if g.Duty(hypervisor) == projector.DutyPrepare {
+			for i, tap := range g.Next.Taps {
+				taps[tap] = arrival.Guest{VM: g.VM, MAC: g.Interfaces[i].MAC.Octets}
+			}
+		}
+	}
+	return taps
+}
+
+// departures is what has left, for the machine.
+func departures(host projector.Host) []handover.Departure {
+	list := make([]handover.Departure, len(host.Departures))
+	for i, d := range host.Departures {
+		list[i] = handover.Departure{Key: handover.Key{VRF: d.VRF, Prefix: d.Prefix}, VM: d.VM, To: d.To, Epoch: d.Epoch, Preference: d.Preference}
+	}
+	return list
+}
+
+// withhold leaves the routes of withheld prefixes out. The rest of their taps
+// stays as it is: the filter, the neighbours, what the guest is told.
+func withhold(taps []vrf.Tap, withheld map[handover.Key]bool) []vrf.Tap {
+	if len(withheld) == 0 {
+		return taps
+	}
+	taps = slices.Clone(taps)
+	for i, t := range taps {
+		taps[i].Routes = slices.DeleteFunc(slices.Clone(t.Routes), func(r vrf.Route) bool {
+			return withheld[handover.Key{VRF: t.VRF, Prefix: r.Prefix}]
+		})
+	}
+	return taps
+}
+
+// blackholes gives those of VRFs that this hypervisor has.
+func (a *applier) blackholes(keys []handover.Key) (list []vrf.Blackhole) {
+	for _, k := range keys {
+		if slices.ContainsFunc(a.fixed.VRFs, func(v vrf.VRF) bool { return v.Name == k.VRF }) {
+			list = append(list, vrf.Blackhole{VRF: k.VRF, Prefix: k.Prefix})
+		}
+	}
+	return list
+}
+
+// account adds to what is withheld what has left: routes of these in the kernel
+// are nobody's orphans.
+func account(withheld map[handover.Key]bool, gone []handover.Departure) map[handover.Key]bool {
+	accounted := maps.Clone(withheld)
+	for _, d := range gone {
+		accounted[d.Key] = true
+	}
+	return accounted
+}
+
+// Saw has the next round know that an expected guest has come.
+func (a *applier) Saw(vm string) {
+	a.moving.saw(vm)
+	a.Wake()
+}
