@@ -159,25 +159,16 @@ func TestWhatIsNotExpectedIsNotHeard(t *testing.T) {
 // TestAPanicOfTheListenerIsItsOwn: the tap counts as seen, and others go on.
 func TestAPanicOfTheListenerIsItsOwn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	g := w.plug("tap7")
-	calls := make(chan string, 10)
-	server := New(Options{Log: quiet, In: w.hv.Do, Seen: func(vm, _ string, _ arrival.Kind) {
-		calls <- vm
+	w := newWorldThat(t, func(vm string) {
 		if vm == guest.VM {
 			panic(vm)
 		}
-	}})
-	w.server = server
-	done := make(chan error, 1)
-	go func() { done <- server.Run(t.Context()) }()
-	t.Cleanup(func() { <-done })
+	})
+	g := w.plug("tap7")
 	w.expect("tap7", guest)
 	send(t, g, "eth0", garp(guest.MAC), garp(guest.MAC))
 	testenv.Eventually(t, "the socket is closed", func() bool { return len(w.sockets()) == 0 })
 	w.expect("tap7", stranger)
 	send(t, g, "eth0", garp(guest.MAC), garp(stranger.MAC))
-	if first, second := <-calls, <-calls; first != "vm7" || second != "vm8" {
-		t.Errorf("told of %s and %s, want vm7 and vm8, once each", first, second)
-	}
+	w.sawOnly("vm7 on tap7 by garp", "vm8 on tap7 by garp")
 }

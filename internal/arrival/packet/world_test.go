@@ -40,12 +40,14 @@ type world struct {
 	seen []string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldThat(t, func(string) {}) }
+
+// newWorldThat calls a function for each guest that was seen and noted.
+func newWorldThat(t *testing.T, seen func(vm string)) *world {
 	w := &world{t: t, hv: testenv.NewNetns(t)}
 	w.server = New(Options{Log: quiet, In: w.hv.Do, Seen: func(vm, tap string, kind arrival.Kind) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.seen = append(w.seen, fmt.Sprintf("%s on %s by %s", vm, tap, kind))
+		w.note(fmt.Sprintf("%s on %s by %s", vm, tap, kind))
+		seen(vm)
 	}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -119,6 +121,12 @@ func (w *world) sawOnly(want ...string) {
 	if got := w.all(); !slices.Equal(got, want) {
 		w.t.Errorf("seen: %q; want %q", got, want)
 	}
+}
+
+func (w *world) note(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen = append(w.seen, what)
 }
 
 func (w *world) all() []string {
