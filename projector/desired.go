@@ -36,8 +36,10 @@ type Departure struct {
 	Prefix netip.Prefix `json:"prefix"`
 	To     string       `json:"to"`    // the guest's home
 	Epoch  uint64       `json:"epoch"` // of that home
-	// Preference is the least that the home announces it with: it may be drained,
-	// which only it and the log know. It is above all that was announced here.
+	// Preference is the least that the home decides on: it may be drained, which
+	// only it and the log know. What it announces over a plane with losses has a
+	// little less, so compare [bgp.Generation]. That is above all of here, unless
+	// it is anycast, which has none.
 	Preference uint32 `json:"preference"`
 }
 
