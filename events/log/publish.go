@@ -152,11 +152,8 @@ func (p *publication) attempt(ctx context.Context) (Stored, error) {
 		return Stored{}, decideErr
 	}
 	if p.given || p.unsure {
-		subject := events.SubjectOf(p.event.Data)
-		if decideErr == nil {
-			subject = d.Messages[0].Subject
-		}
-		if stored, found, err := p.before(ctx, v, subject); found || err != nil {
+		// A prefix without a VRF may have been decided on in another one before.
+		if stored, found, err := p.before(ctx, v, events.SubjectOf(p.event.Data)); found || err != nil {
 			return stored, err
 		}
 	}
@@ -218,7 +215,7 @@ func (p *publication) before(ctx context.Context, v *view, subject string) (Stor
 		}
 		if !p.says(m) {
 			return Stored{}, false, &events.Error{Code: events.CodeExists, Type: p.event.Type(), Field: "id", Value: p.event.ID,
-				Reason: fmt.Sprintf("is the id of another event, a %s at sequence %d; give every event an id of its own", m.Type, m.event())}
+				Reason: fmt.Sprintf("is the id of another event (%s, sequence %d); give every event an id of its own", m.Type, m.event())}
 		}
 		return Stored{Sequence: m.event(), ID: m.ID, Duplicate: !p.unsure}, true, nil
 	}

@@ -305,3 +305,20 @@ func TestALongHistoryIsReadInBulk(t *testing.T) {
 		t.Errorf("%d messages at %v; want %d, each once", len(read), read, rounds+1)
 	}
 }
+
+// TestAnIDIsFoundWhereverItIs has a retry that leaves the VRF out decide on
+// another one than the first attempt did: the guest was made anew elsewhere.
+func TestAnIDIsFoundWhereverItIs(t *testing.T) {
+	l := newLab(t)
+	l.publish(network("web", "public", "203.0.113.0/24"), network("lab", "private", "203.0.113.0/24"), hypervisor("hv1"), guest("vm1", "hv1", "web"))
+	e := events.Event{ID: "once", Data: assign("203.0.113.7/32", "vm1")}
+	first, err := l.ledger.Publish(l.ctx, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.publish(&events.VMDeleted{VM: "vm1"}, guest("vm1", "hv1", "lab"))
+	again, err := l.ledger.Publish(l.ctx, e)
+	if err != nil || again.Sequence != first.Sequence || !again.Duplicate {
+		t.Errorf("again: got %+v, %v; the first was %+v", again, err, first)
+	}
+}
