@@ -233,6 +233,7 @@ func checkKeys(d *json.Decoder, path string) *Error {
 func jsonError(err error) error {
 	var kind *json.UnmarshalTypeError
 	var syntax *json.SyntaxError
+	var when *time.ParseError // the envelope's is the only time there is
 	switch {
 	case errors.As(err, &kind):
 		return invalid(kind.Field, kind.Value, "must be a JSON %s", jsonKind(kind.Type))
@@ -240,6 +241,10 @@ func jsonError(err error) error {
 		return invalid("", "", "not JSON at byte %d: %v", syntax.Offset, err)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return invalid("", "", "not JSON: it ends too early")
+	case errors.As(err, &when):
+		return invalid("time", strings.Trim(when.Value, `"`), "must be a time of RFC 3339, such as 2026-11-22T03:12:00Z")
+	case strings.HasPrefix(err.Error(), "Time.UnmarshalJSON:"):
+		return invalid("time", "", "must be a JSON string, a time of RFC 3339")
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return invalid(strings.Trim(name, `"`), "", "unknown field")

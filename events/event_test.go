@@ -102,6 +102,8 @@ func TestBadEventsNameFieldAndValue(t *testing.T) {
 		"capitals":         {`{"type":"VMDeleted","data":{"vm":"a","VM":"b"}}`, `VMDeleted: data.VM: unknown field; names of fields are in lower case`},
 		"long s":           {`{"type":"NetworkDefined","data":{"network":"n","vrf":"v","subnets":[],"ſubnets":[{"prefix":"203.0.113.0/24"}]}}`, `unknown field`},
 		"year 0 in UTC":    {`{"type":"VMDeleted","time":"0001-01-01T00:00:00+01:00","data":{"vm":"a"}}`, `VMDeleted: time: is in the year 0 of UTC`},
+		"no RFC 3339":      {`{"type":"VMDeleted","time":"2026-01-01 00:00","data":{"vm":"a"}}`, `time "2026-01-01 00:00": must be a time of RFC 3339, such as 2026-11-22T03:12:00Z`},
+		"a number of time": {`{"type":"VMDeleted","time":1795313520,"data":{"vm":"a"}}`, `time: must be a JSON string, a time of RFC 3339`},
 		"year 10000":       {`{"type":"VMDeleted","time":"9999-12-31T23:59:59-01:00","data":{"vm":"a"}}`, `time: is in the year 10000 of UTC`},
 		"id in spaces":     {`{"id":" x","type":"VMDeleted","data":{"vm":"a"}}`, `id " x": must not begin or end with a space`},
 		"source of spaces": {`{"source":" ","type":"VMDeleted","data":{"vm":"a"}}`, `source " ": must not begin or end with a space`},
