@@ -179,5 +179,9 @@ func (l *Lab) makeEdge(ctx context.Context) error {
 		"net.ipv4.fib_multipath_hash_policy=1", "net.ipv6.fib_multipath_hash_policy=1"); err != nil {
 		return err
 	}
+	// All hosts of a lab have one kernel, whose hashes have one seed. Where the edge spreads flows by what hypervisors do,
+	// each of their members would get all or nothing of what the edge sent to their host. Kernels before 5.13 lack this.
+	_ = sysctl(ns, "net.ipv4.fib_multipath_hash_fields=48", "net.ipv6.fib_multipath_hash_fields=48", // both ports
+		"net.ipv4.fib_multipath_hash_policy=3", "net.ipv6.fib_multipath_hash_policy=3")
 	return b.run(ctx, ns)
 }

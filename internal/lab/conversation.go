@@ -16,7 +16,7 @@ import (
 // Conversation is a TCP connection on which both ends send all the time. It has four goroutines until it is stopped.
 type Conversation struct {
 	Flow
-	talkers [2]*talker // who opened it, who accepted it
+	talkers [2]*talker    // who opened it, who accepted it
 	quit    chan struct{} // ends what is said, so that nobody speaks to one who has hung up
 	talking sync.WaitGroup
 	hearing sync.WaitGroup

@@ -39,10 +39,14 @@ func (l *Lab) setPorts(ctx context.Context, plane string, nodes []string, state 
 }
 
 // CutManagement takes the log, and all else that is on the management network, away from a host.
-func (l *Lab) CutManagement(ctx context.Context, node string) error { return l.setManagement(ctx, node, "down") }
+func (l *Lab) CutManagement(ctx context.Context, node string) error {
+	return l.setManagement(ctx, node, "down")
+}
 
 // RestoreManagement undoes CutManagement.
-func (l *Lab) RestoreManagement(ctx context.Context, node string) error { return l.setManagement(ctx, node, "up") }
+func (l *Lab) RestoreManagement(ctx context.Context, node string) error {
+	return l.setManagement(ctx, node, "up")
+}
 
 func (l *Lab) setManagement(ctx context.Context, node, state string) error {
 	var b batch

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +26,7 @@ type moves struct {
 	extra   map[netip.Addr]string
 	told    map[string]lab.ICMPErrors // by node, at the start
 	gaps    *gaps
+	ended   bool
 }
 
 // probing is how often a packet is sent on each flow: as often as an emulated
@@ -148,6 +148,13 @@ func errText(err error) string {
 // unharmed ends all that watches, and wants the connections to have lived and
 // nobody to have been told an error.
 func (m *moves) unharmed(ctx context.Context) {
+	m.connected()
+	m.story.Check("no sender was told that its packets don't arrive, or to go another way", m.untold())
+	m.end(ctx)
+}
+
+// connected wants the connections to have lived, and ends them.
+func (m *moves) connected() {
 	var broken error
 	for _, c := range m.talks {
 		broken = errors.Join(broken, c.Stop())
@@ -155,12 +162,14 @@ func (m *moves) unharmed(ctx context.Context) {
 	if len(m.talks) > 0 {
 		m.story.Check(fmt.Sprintf("the %d TCP connections live", len(m.talks)), broken)
 	}
-	m.story.Check("no sender was told that its packets don't arrive, or to go another way", m.untold())
-	m.end(ctx)
 }
 
-// end ends all that watches.
+// end ends all that watches, once.
 func (m *moves) end(ctx context.Context) {
+	if m.ended {
+		return
+	}
+	m.ended = true
 	for _, c := range m.talks {
 		_ = c.Stop() // what mattered was looked at before
 	}
@@ -241,28 +250,36 @@ func (w *world) prepared(ctx context.Context, guest, hv string) error {
 	return nil
 }
 
-// gatewayMACs is what a guest knows of its gateways.
-func (w *world) gatewayMACs(ctx context.Context, guest string) (string, error) {
+// gatewayMACs wants a guest to know its gateways, and all that it reaches by one,
+// at the hardware address that every tap has.
+func (w *world) gatewayMACs(ctx context.Context, guest string) error {
 	out, err := w.Exec(ctx, guest, "ip", "-j", "neighbour", "show", "dev", "eth0")
 	if err != nil {
-		return "", err
+		return err
 	}
 	var known []struct {
 		Dst    string `json:"dst"`
 		LLAddr string `json:"lladdr"`
 	}
 	if err := json.Unmarshal([]byte(out), &known); err != nil {
-		return "", fmt.Errorf("reading the neighbours of %s: %w", guest, err)
+		return fmt.Errorf("reading the neighbours of %s: %w", guest, err)
 	}
-	var list []string
+	at := map[string]string{}
 	for _, n := range known {
-		if n.LLAddr != "" {
-			list = append(list, n.Dst+" is "+n.LLAddr)
+		if at[n.Dst] = n.LLAddr; n.LLAddr != "" && n.LLAddr != tapMAC {
+			return fmt.Errorf("%s is at %s", n.Dst, n.LLAddr)
 		}
 	}
-	slices.Sort(list)
-	if len(list) < 2 {
-		return "", fmt.Errorf("%s knows of gateways: %v", guest, list)
+	for _, gateway := range []string{"203.0.113.1", "fe80::1"} {
+		if at[gateway] == "" {
+			return fmt.Errorf("it doesn't know %s: %v", gateway, at)
+		}
 	}
-	return strings.Join(list, ", "), nil
+	return nil
+}
+
+// carrierChanges counts how often a guest's interface lost its carrier or got it.
+func (w *world) carrierChanges(ctx context.Context, guest string) (string, error) {
+	out, err := w.Exec(ctx, guest, "cat", "/sys/class/net/eth0/carrier_changes")
+	return strings.TrimSpace(out), err
 }

@@ -21,7 +21,8 @@ func All() []scenario.Scenario {
 		firstLight, disguise,
 		planeCut, planeOneWay, planeLossy, rrKill, bothRRKill, hostPowerOff, agentKill, agentUpgrade, agentLeave, coldStart, logOutage, drift,
 		fourPlanes,
-		migrate,
+		migrate, migrateBackAndForth, migrateAbort, migrateDestinationDies, migrateUnderPartition, elasticMove,
+		anycastSpread, anycastMemberDies, drain, fenceAndReturn,
 	}
 }
 
@@ -38,6 +39,8 @@ type world struct {
 	newProgram, oldProgram string
 	// clients are the programs that configure the guests that have booted.
 	clients map[string][]*lab.Client
+	// carriers is how often the carrier of a guest that moves had changed before.
+	carriers string
 	// faults are those of planes that were told of.
 	faults []faultRow
 }
