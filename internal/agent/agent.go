@@ -32,6 +32,9 @@ type Agent struct {
 	guests  *services
 	paths   *pathWatch
 	leaver  *leaver
+	drain   *drainWatch
+	effects *effects
+	written *writtenFIB
 }
 
 // AllowMassWithdrawal has the agent believe a log from which many guests have
@@ -53,6 +56,9 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 		guests: newServices(log),
 	}
 	a.apply = newApplier(cfg.Hypervisor, host, a.ledger, a.kernel, a.guests, log)
+	a.effects = &effects{hypervisor: cfg.Hypervisor, look: a.holdings}
+	a.drain = newDrainWatch(cfg.Hypervisor, a.ledger.State, a.effects.Wake, log.With("task", "drain"))
+	a.apply.rounded, a.ledger.connected = a.effects.Wake, a.effects.serve
 	a.apply.moving.clock = sinceBoot
 	a.guests.saw = a.apply.Saw
 	return a, nil
@@ -75,7 +81,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("reading the learned routes of a former run: %w", err)
 	}
 	a.log.Info("agent starts", "hypervisor", a.cfg.Hypervisor, "adopted_routes", adopted)
-	a.speaker = session.New(sessionConfig(a.cfg, adopted > 0), a.fib, a.log.With("task", "bgp"))
+	a.written = newWrittenFIB(a.fib, a.effects.Wake)
+	a.speaker = session.New(sessionConfig(a.cfg, adopted > 0), a.written, a.log.With("task", "bgp"))
 	a.apply.announcer, a.apply.moving.paths = a.speaker, a.speaker
 	if err := a.preflight(ctx); err != nil {
 		return err
@@ -100,6 +107,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.pauses().Run(ctx) })
 	group.Go(func() error { return a.links.Run(ctx) })
 	group.Go(func() error { return a.guests.Run(ctx) })
+	group.Go(func() error { return a.drain.Run(ctx) })
 	group.Go(func() error { return a.speak(ctx) })
 	group.Go(func() error { return mender.Run(ctx) })
 	group.Go(func() error { return a.manager().Run(ctx) })
@@ -130,6 +138,7 @@ func (a *Agent) forwardChanges(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-a.ledger.Changes():
+			a.effects.learned(a.ledger.tick(), time.Now())
 			a.apply.Wake()
 		}
 	}

@@ -72,6 +72,7 @@ type applier struct {
 	kernel     Kernel
 	announcer  Announcer
 	guests     guestServer
+	rounded    func() // called after each round of Run; it must not wait
 	moving     *moving
 	log        *slog.Logger
 
@@ -112,7 +113,7 @@ type applyReport struct {
 
 func newApplier(hypervisor string, fixed vrf.Host, p Projection, k Kernel, g guestServer, log *slog.Logger) *applier {
 	return &applier{
-		hypervisor: hypervisor, fixed: fixed, projection: p, kernel: k, guests: g, log: log, moving: newMoving(hypervisor),
+		hypervisor: hypervisor, fixed: fixed, projection: p, kernel: k, guests: g, rounded: func() {}, log: log, moving: newMoving(hypervisor),
 		wake: make(chan struct{}, 1), pings: make(chan chan struct{}), applied: make(chan struct{}), brought: make(chan struct{}),
 		scope: scope{full: true, links: map[string]bool{}},
 	}
@@ -142,6 +143,7 @@ func (a *applier) Run(ctx context.Context) error {
 	pause := retryInterval
 	for {
 		known, err := a.round(ctx)
+		a.rounded()
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -33,6 +33,9 @@ type logTask struct {
 	prepare sync.Once         // restores
 	doubted atomic.Bool       // see orphanage; while it is, no snapshot is written
 
+	// connected works on the connection that the log is followed by; set before Run.
+	connected func(context.Context, *nats.Conn, *logTask) error
+
 	mu       sync.Mutex
 	url      string
 	follower *log.Follower    // nil before the log is connected to
@@ -268,6 +271,9 @@ func (t *logTask) follow(ctx context.Context, nc *nats.Conn) error {
 		return nil
 	})
 	group.Go(func() error { return t.pass(ctx, f) })
+	if t.connected != nil {
+		group.Go(func() error { return t.connected(ctx, nc, t) })
+	}
 	return group.Wait()
 }
 
