@@ -25,6 +25,17 @@
 //
 // All three end in the same [Desired], which a test holds them to.
 //
+// # Moves
+//
+// Two hypervisors may announce one prefix for a while: its home, and an older
+// one that hasn't heard. [Guest.MovesOf] orders them. A guest counts its homes; an
+// address has what it needs beside that to have moved more often than with
+// whoever held it before, and what is left of a claim remembers it. Where nothing
+// moved, registers have no word of it. Prefixes that a guest took along are
+// departures of its last home, and of no home before that. A guest that was seen
+// where it is only expected can be treated as moved, by [DesiredWith]. Properties
+// over drawn histories hold all of that.
+//
 // # What guests are told
 //
 // Desired also fills in what the guest behind each tap is told by DHCPv4, by
