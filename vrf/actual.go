@@ -45,16 +45,6 @@ type Address struct {
 	Expires bool
 }
 
-// InstalledRoute is a route of ours that is not learned.
-type InstalledRoute struct {
-	Table       uint32
-	Prefix      netip.Prefix
-	Metric      uint32
-	Unreachable bool       // the last resort of a table, without link
-	Link        string     // device
-	Via         netip.Addr // gateway, may be IPv6 for an IPv4 prefix
-}
-
 // Rule is a routing rule without selectors.
 type Rule struct {
 	IPv6     bool
@@ -70,13 +60,3 @@ type InstalledNeighbour struct {
 	Address netip.Addr
 	MAC     [6]byte
 }
-
-// routeKey is what makes a route of a table unique for the kernel's exclusive
-// add in both families.
-type routeKey struct {
-	table  uint32
-	prefix netip.Prefix
-	metric uint32
-}
-
-func (r InstalledRoute) key() routeKey { return routeKey{r.Table, r.Prefix, r.Metric} }

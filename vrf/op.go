@@ -3,6 +3,7 @@ package vrf
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Op is one operation of a plan. All are idempotent: adding what is there and
@@ -94,12 +95,25 @@ func (o SetNeighbour) subject() string    { return o.Neighbour.Link }
 func (o DeleteNeighbour) subject() string { return o.Link }
 
 // The last resort of a table is a matter of the VRF: without it a guest's
-// packet could fall through to the main table.
+// packet could fall through to the main table. A route over several taps is no
+// matter of one of them: see without.
 func (o AddRoute) subject() string {
-	if o.Route.Unreachable {
+	if o.Route.Unreachable || o.Route.Blackhole {
 		return o.VRF
 	}
 	return o.Route.Link
+}
+
+// without is the operation without the taps of which something failed, so that
+// one guest's trouble doesn't take the route from the others. ok is false if
+// none is left.
+func (o AddRoute) without(failed map[string]bool) (rest Op, ok bool) {
+	hops := slices.DeleteFunc(slices.Clone(o.Route.Hops), func(h RouteHop) bool { return failed[h.Link] })
+	if len(hops) < len(o.Route.Hops) {
+		o.Route.SetHops(hops)
+		return o, len(hops) > 0
+	}
+	return o, true
 }
 
 func (o CreateVRF) needs() []string       { return nil }
@@ -179,18 +193,6 @@ func (o SetNeighbour) String() string {
 }
 func (o DeleteNeighbour) String() string {
 	return "deleting neighbour " + o.Address.String() + " from " + o.Link
-}
-
-// String is the route as ip(8) would write it.
-func (r InstalledRoute) String() string {
-	if r.Unreachable {
-		return fmt.Sprintf("unreachable %s table %d", r.Prefix, r.Table)
-	}
-	s := r.Prefix.String()
-	if r.Via.IsValid() {
-		s += " via " + r.Via.String()
-	}
-	return fmt.Sprintf("%s dev %s table %d", s, r.Link, r.Table)
 }
 
 // String is the rule as ip(8) would write it.

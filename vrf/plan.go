@@ -16,7 +16,9 @@ type Options struct {
 	// Links, if not nil, restricts the plan to these uplinks and taps, for a
 	// change of few guests on a host of many. Actual then needs the links'
 	// state and that of the VRF devices; its routes may be from memory, and
-	// those of the links are written whether they seem to be there or not.
+	// those of the links are written whether they seem to be there or not. The
+	// plan is also about the taps that share a route with one of the links (see
+	// Sharing), and about all blackholes.
 	// VRFs but for their last resort, rules and global settings are left to an
 	// unrestricted plan.
 	Links []string
@@ -59,6 +61,8 @@ func Plan(desired Host, actual Actual, o Options) Result {
 		}
 		p.rules()
 	}
+	p.blackholes(desired.Blackholes)
+	p.share(desired.Taps)
 	for _, u := range desired.Uplinks {
 		if !p.covers(u.Name) {
 			p.managed[u.Name] = true
@@ -73,9 +77,11 @@ func Plan(desired Host, actual Actual, o Options) Result {
 		}
 		p.tap(t)
 	}
+	p.sharedRoutes()
 	if o.Sweep {
 		p.sweep()
 	}
+	p.fillBlackholes()
 	first, last := p.filter(desired)
 	p.result.Ops = slices.Concat(first, p.result.Ops, last)
 	return p.result
@@ -92,10 +98,17 @@ type planner struct {
 	neighbours map[string][]InstalledNeighbour
 	desired    map[routeKey]string // link that gets the route
 	managed    map[string]bool     // desired uplinks and taps
-	result     Result
+	fresh      map[string]bool     // taps from which the kernel drops what they had
+	shared     map[routeKey]*sharedRoute
+	// sharedOrder are those of which at least one tap can be used.
+	sharedOrder []*sharedRoute
+	result      Result
 }
 
 func newPlanner(desired Host, actual Actual, o Options) *planner {
+	if o.Links != nil {
+		o.Links = Sharing(desired, actual.Routes, o.Links)
+	}
 	p := &planner{
 		Options: o, actual: actual,
 		vrfs:       map[string]*VRF{},
@@ -104,6 +117,8 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 		routes:     map[routeKey]InstalledRoute{},
 		neighbours: map[string][]InstalledNeighbour{},
 		desired:    map[routeKey]string{},
+		fresh:      map[string]bool{},
+		shared:     map[routeKey]*sharedRoute{},
 		managed:    make(map[string]bool, len(desired.Taps)+len(desired.Uplinks)),
 	}
 	for _, v := range desired.VRFs {
@@ -186,7 +201,7 @@ func (p *planner) lastResort(v VRF) {
 	for _, prefix := range []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
 		last := InstalledRoute{Table: v.Table, Prefix: prefix, Metric: MetricUnreachable, Unreachable: true}
 		p.desired[last.key()] = v.Name
-		if have, ok := p.routes[last.key()]; !ok || have != last {
+		if have, ok := p.routes[last.key()]; !ok || !have.Equal(last) {
 			p.add(AddRoute{Route: last, VRF: v.Name, Replace: ok})
 		}
 	}

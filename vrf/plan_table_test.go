@@ -25,6 +25,14 @@ func TestPlanProblems(t *testing.T) {
 	twoTaps := oneTap()
 	twoTaps.Taps = append(twoTaps.Taps, twoTaps.Taps[0])
 	twoTaps.Taps[1].Name = "tap1"
+	twoTaps.Taps[1].MAC = [6]byte{2, 5: 1}
+	for i := range twoTaps.Taps {
+		twoTaps.Taps[i].Routes = []vrf.Route{{Prefix: netip.MustParsePrefix("2001:db8::7/128")}}
+	}
+	twice := oneTap()
+	twice.Taps[0].Routes = append(twice.Taps[0].Routes, twice.Taps[0].Routes[0])
+	nowhere := oneTap()
+	nowhere.Blackholes = []vrf.Blackhole{{VRF: "nowhere", Prefix: netip.MustParsePrefix("203.0.113.9/32")}}
 	unknown := oneTap()
 	unknown.Taps[0].VRF = "nowhere"
 	itself, loopback := oneTap(), oneTap()
@@ -37,7 +45,9 @@ func TestPlanProblems(t *testing.T) {
 	}{
 		"VRF with another table": {oneTap(), []vrf.Link{table}, "VRF public: the device has table 91, the configuration says 90"},
 		"name taken":             {oneTap(), []vrf.Link{{Name: "public"}}, "is no VRF"},
-		"one prefix on two taps": {twoTaps, []vrf.Link{{Name: "tap0"}, {Name: "tap1"}}, "203.0.113.7/32: it is on tap0 already, tap1 gets no traffic"},
+		"shared without a MAC":   {twoTaps, []vrf.Link{{Name: "tap0"}, {Name: "tap1"}}, "2001:db8::7/128: other taps have it as well, and tap0 has no MAC"},
+		"one prefix twice":       {twice, []vrf.Link{{Name: "tap0"}}, "203.0.113.7/32: it is on tap0 already"},
+		"blackhole in no VRF":    {nowhere, []vrf.Link{{Name: "tap0"}}, `blackhole 203.0.113.9/32: VRF "nowhere" is not defined`},
 		"a VRF device as a tap":  {itself, []vrf.Link{{Name: "public", Table: 90, Up: true}}, "interface public: it is a VRF device"},
 		"the loopback as a tap":  {loopback, []vrf.Link{{Name: "lo", Up: true}}, `interface "lo": the kernel uses that name`},
 		"unknown VRF":            {unknown, nil, `interface tap0: VRF "nowhere" is not defined`},
@@ -182,7 +192,13 @@ func TestValidate(t *testing.T) {
 		"IPv6 over IPv4": {func(h *vrf.Host) {
 			h.Taps[0].Routes[0] = vrf.Route{Prefix: netip.MustParsePrefix("2001:db8::/64"), Via: netip.MustParseAddr("10.0.0.1")}
 		}, "IPv4 gateway"},
-		"mapped gateway":  {func(h *vrf.Host) { h.Taps[0].Gateways[0] = netip.MustParseAddr("::ffff:1.2.3.4") }, "gateway ::ffff:1.2.3.4"},
+		"mapped gateway": {func(h *vrf.Host) { h.Taps[0].Gateways[0] = netip.MustParseAddr("::ffff:1.2.3.4") }, "gateway ::ffff:1.2.3.4"},
+		"blackhole's VRF": {func(h *vrf.Host) {
+			h.Blackholes = []vrf.Blackhole{{VRF: "x", Prefix: netip.MustParsePrefix("10.0.0.1/32")}}
+		}, `blackhole 10.0.0.1/32: VRF "x" is not defined`},
+		"blackhole's host bits": {func(h *vrf.Host) {
+			h.Blackholes = []vrf.Blackhole{{VRF: "public", Prefix: netip.MustParsePrefix("10.0.0.1/24")}}
+		}, "host bits"},
 		"empty neighbour": {func(h *vrf.Host) { h.Taps[0].Neighbours = []vrf.Neighbour{{}} }, "needs an address and a MAC"},
 	}
 	for name, test := range tests {

@@ -34,16 +34,26 @@ func drawHost(r *rapid.T) vrf.Host {
 			})
 		}
 	}
-	used := map[netip.Prefix]bool{}
 	for _, name := range []string{"tap0", "tap1", "tap2"} {
 		if rapid.Bool().Draw(r, name) {
-			h.Taps = append(h.Taps, drawTap(r, name, used))
+			h.Taps = append(h.Taps, drawTap(r, name))
 		}
 	}
+	h.Blackholes = drawBlackholes(r)
 	return h
 }
 
-func drawTap(r *rapid.T, name string, used map[netip.Prefix]bool) vrf.Tap {
+func drawBlackholes(r *rapid.T) (list []vrf.Blackhole) {
+	for _, p := range []string{"203.0.113.7/32", "203.0.113.16/28", "2001:db8::7/128"} {
+		if rapid.IntRange(0, 2).Draw(r, "blackhole "+p) == 0 {
+			list = append(list, vrf.Blackhole{VRF: rapid.SampledFrom([]string{"public", "private"}).Draw(r, "VRF"), Prefix: netip.MustParsePrefix(p)})
+		}
+	}
+	return list
+}
+
+// drawTap draws a tap whose prefixes others may have as well.
+func drawTap(r *rapid.T, name string) vrf.Tap {
 	t := vrf.Tap{Name: name, VRF: rapid.SampledFrom([]string{"public", "private"}).Draw(r, "VRF"), MAC: [6]byte{2, 0, 0, 0, 0, byte(rapid.IntRange(0, 2).Draw(r, "guest's MAC"))}}
 	if rapid.Bool().Draw(r, "wide source") { // overlaps with others
 		t.Sources = append(t.Sources, netip.MustParsePrefix("203.0.113.0/27"))
@@ -55,10 +65,9 @@ func drawTap(r *rapid.T, name string, used map[netip.Prefix]bool) vrf.Tap {
 	}
 	for _, p := range []string{"203.0.113.7/32", "203.0.113.8/32", "203.0.113.16/28", "2001:db8::7/128", "2001:db8:1::/64"} {
 		prefix := netip.MustParsePrefix(p)
-		if used[prefix] || rapid.Bool().Draw(r, p) {
+		if rapid.Bool().Draw(r, p) {
 			continue
 		}
-		used[prefix] = true
 		t.Sources = append(t.Sources, prefix)
 		route := vrf.Route{Prefix: prefix}
 		if !prefix.IsSingleIP() {

@@ -10,6 +10,8 @@ func (p *planner) tap(t Tap) {
 	if !ok {
 		return
 	}
+	p.fresh[t.Name] = fresh
+	t = p.joined(t, table)
 	gateways := make([]netip.Prefix, 0, len(t.Gateways)+1)
 	for _, g := range t.Gateways {
 		gateways = append(gateways, netip.PrefixFrom(g, g.BitLen()))
@@ -20,8 +22,9 @@ func (p *planner) tap(t Tap) {
 	p.tapRoutes(t, table, fresh, flushed)
 }
 
-// tapRoutes plans the guest's routes, those on the tap itself first, because a
-// gateway may be one of them. flushed: the kernel dropped the IPv4 ones.
+// tapRoutes plans the guest's routes that no other tap has, those on the tap
+// itself first, because a gateway may be one of them. flushed: the kernel dropped
+// the IPv4 ones.
 func (p *planner) tapRoutes(t Tap, table uint32, fresh, flushed bool) {
 	for _, indirect := range []bool{false, true} {
 		for _, r := range t.Routes {
@@ -29,17 +32,19 @@ func (p *planner) tapRoutes(t Tap, table uint32, fresh, flushed bool) {
 				continue
 			}
 			want := InstalledRoute{Table: table, Prefix: r.Prefix, Metric: MetricGuest, Link: t.Name, Via: r.Via}
+			// What the kernel flushed with the link somebody else may have followed.
+			changed := fresh || flushed && r.Prefix.Addr().Is4()
+			if s := p.shared[want.key()]; s != nil {
+				p.join(s, t, r, changed)
+				s.killed = append(s.killed, killed(t, r, flushed)...)
+				continue
+			}
 			if other, taken := p.desired[want.key()]; taken {
 				p.problem("route %s: it is on %s already, %s gets no traffic for it", r.Prefix, other, t.Name)
 				continue
 			}
 			p.desired[want.key()] = t.Name
-			have, ok := p.routes[want.key()]
-			if !ok || have != want || fresh || p.restricted() || flushed && r.Prefix.Addr().Is4() {
-				// What the kernel flushed with the link somebody else may have followed.
-				gone := fresh && have.Link == t.Name
-				p.add(AddRoute{Route: want, VRF: t.VRF, Replace: ok && !gone})
-			}
+			p.setRoute(want, t.VRF, changed)
 		}
 	}
 }
@@ -68,7 +73,7 @@ func (p *planner) tapNeighbours(t Tap, fresh, flushed bool) {
 // sweep removes what is ours and belongs to nothing desired.
 func (p *planner) sweep() {
 	for _, r := range p.actual.Routes {
-		if _, ok := p.desired[r.key()]; ok || p.untouchable(r) || !p.covers(r.Link) {
+		if _, ok := p.desired[r.key()]; ok || p.untouchable(r) || !r.anyLink(p.covers) {
 			continue
 		}
 		if r.Metric == MetricGuest || r.Unreachable {

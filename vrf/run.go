@@ -29,7 +29,8 @@ func Run(ctx context.Context, ops []Op, do func(Op) error) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		if dependsOn(op, failed) {
+		op, ok := independent(op, failed)
+		if !ok {
 			skipped++
 			continue
 		}
@@ -49,6 +50,19 @@ func Run(ctx context.Context, ops []Op, do func(Op) error) error {
 		errs = append(errs, fmt.Errorf("%d operations wait for these", skipped))
 	}
 	return errors.Join(errs...)
+}
+
+// independent is what of an operation doesn't depend on something that failed.
+func independent(op Op, failed map[string]bool) (Op, bool) {
+	if dependsOn(op, failed) {
+		return nil, false
+	}
+	if o, ok := op.(interface {
+		without(map[string]bool) (Op, bool)
+	}); ok && len(failed) > 0 {
+		return o.without(failed)
+	}
+	return op, true
 }
 
 func dependsOn(op Op, failed map[string]bool) bool {

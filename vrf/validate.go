@@ -38,6 +38,12 @@ func (h Host) Validate() error {
 			errs = append(errs, fmt.Errorf("interconnect %s is not a prefix", i))
 		}
 	}
+	for _, b := range h.Blackholes {
+		errs = append(errs, knownVRF(vrfs, "blackhole "+b.Prefix.String(), b.VRF))
+		if !b.Prefix.IsValid() || b.Prefix != b.Prefix.Masked() || b.Prefix.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("blackhole %s is not a prefix without host bits", b.Prefix))
+		}
+	}
 	for _, t := range h.Taps {
 		errs = append(errs, validName("tap", t.Name), knownVRF(vrfs, "tap "+t.Name, t.VRF), t.validate())
 	}

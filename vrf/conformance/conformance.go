@@ -26,6 +26,8 @@ type Target interface {
 	// takes the place of what is there.
 	AddForeignRoute(table uint32, p netip.Prefix, metric uint32)
 	DeleteForeignRoute(table uint32, p netip.Prefix, metric uint32)
+	// AddFormerBlackhole adds one of ours that an earlier process left.
+	AddFormerBlackhole(table uint32, p netip.Prefix)
 	AddForeignAddress(link string, p netip.Prefix)
 	AddForeignNextHop(id uint32, gateway netip.Addr, link string)
 	Foreign() []string
@@ -52,7 +54,11 @@ func Run(t *testing.T, s Setup) {
 		"tap vanishes": tapVanishes, "tap released": tapReleased, "no sweep": noSweep,
 		"gateway changes": gatewayChanges, "uplink renumbered": uplinkRenumbered,
 		"route moves": routeMoves, "foreign survives": foreignSurvives,
+		"blackholes": blackholes, "blackholes of a former run": formerBlackholes, "foreign blackholes": foreignBlackholes,
 		"filter follows": filterFollows, "filter flushed": filterFlushed, "filter changed meanwhile": filterChangedMeanwhile,
+	}
+	sharing := map[string]func(*testing.T, *bench){
+		"shared": shared, "shared taps fail": sharedTapsFail, "shared gateways": sharedGateways, "shared and foreign": sharedForeign,
 	}
 	fibs := map[string]func(*testing.T, *bench){
 		"apply and withdraw": applyAndWithdraw, "both families by one gateway": bothFamilies,
@@ -64,6 +70,9 @@ func Run(t *testing.T, s Setup) {
 	}
 	for name, f := range hosts {
 		t.Run(name, func(t *testing.T) { f(t, newBench(t, s)) })
+	}
+	for name, f := range sharing {
+		t.Run(name, func(t *testing.T) { f(t, newSharedBench(t, s)) })
 	}
 	if s.Short {
 		fibs = map[string]func(*testing.T, *bench){
@@ -195,7 +204,7 @@ func (b *bench) guestRoutes(t *testing.T) []string {
 	t.Helper()
 	var list []string
 	for _, r := range b.actual(t).Routes {
-		if !r.Unreachable {
+		if r.Metric == vrf.MetricGuest {
 			list = append(list, r.String())
 		}
 	}

@@ -73,6 +73,9 @@ type entry struct {
 	via         netip.Addr
 	nextHopID   uint32
 	hops        []vrf.Hop
+	blackhole   bool
+	written     bool  // by a plan
+	taps        []tap // several, instead of link and via
 }
 
 // New makes a kernel as it boots: the rules of the system and no links.
@@ -104,10 +107,7 @@ func (k *Kernel) Read(_ context.Context, desired vrf.Host) (vrf.Actual, error) {
 	slices.SortFunc(a.Links, func(x, y vrf.Link) int { return cmp.Compare(x.Index, y.Index) })
 	for id, e := range k.routes {
 		if e.protocol == vrf.Protocol && id.metric != vrf.MetricLearned && desiredTable(desired, id.table) {
-			a.Routes = append(a.Routes, vrf.InstalledRoute{
-				Table: id.table, Prefix: id.prefix, Metric: id.metric,
-				Unreachable: e.unreachable, Link: e.link, Via: e.via,
-			})
+			a.Routes = append(a.Routes, e.installed(id))
 		}
 	}
 	for id, mac := range k.neighbours {
@@ -203,7 +203,7 @@ func (k *Kernel) onLink(op vrf.Op) error {
 	}
 	switch o := op.(type) {
 	case vrf.SetUp:
-		l.Up = true
+		k.up(l)
 	case vrf.SetDown:
 		k.down(l)
 	case vrf.SetMaster:
@@ -247,19 +247,6 @@ func (k *Kernel) addLink(name string) *link {
 	return l
 }
 
-func (k *Kernel) addRoute(o vrf.AddRoute) error {
-	r := o.Route
-	if l := k.links[r.Link]; !r.Unreachable && (l == nil || !l.Up) {
-		return errDown
-	}
-	id := key{r.Table, r.Prefix, r.Metric}
-	if old, exists := k.routes[id]; exists && !o.Replace && old.protocol != vrf.Protocol {
-		return vrf.ErrExists
-	}
-	k.routes[id] = entry{protocol: vrf.Protocol, unreachable: r.Unreachable, link: r.Link, via: r.Via}
-	return nil
-}
-
 func (k *Kernel) addAddress(o vrf.AddAddress) error {
 	if k.links[o.Link] == nil {
 		return errNoLink
@@ -273,6 +260,7 @@ func (k *Kernel) addAddress(o vrf.AddAddress) error {
 		return nil
 	}
 	k.addresses = append(k.addresses, a)
+	k.revive(o.Link)
 	return nil
 }
 
@@ -298,6 +286,7 @@ func (k *Kernel) deleteAddress(name string, p netip.Prefix) {
 	left := slices.ContainsFunc(k.addresses, func(a vrf.Address) bool { return a.Link == name && a.Prefix.Addr().Is4() })
 	if p.Addr().Is4() && !left {
 		k.flush(func(id key, e entry) bool { return e.link == name && id.prefix.Addr().Is4() })
+		k.kill(name, func(id key) bool { return id.prefix.Addr().Is4() })
 		maps.DeleteFunc(k.neighbours, func(id neighbourKey, _ [6]byte) bool { return id.link == name && id.address.Is4() })
 	}
 }

@@ -175,10 +175,19 @@ func (k *Kernel) down(l *link) {
 	})
 }
 
+// up is what an administrative up does.
+func (k *Kernel) up(l *link) {
+	l.Up = true
+	k.revive(l.Name)
+}
+
 // bounce is what enslaving does: down, up, and what the link had is gone.
 func (k *Kernel) bounce(l *link) {
 	k.drop(l)
 	k.addresses = slices.DeleteFunc(k.addresses, func(a vrf.Address) bool { return a.Link == l.Name })
+	if l.Up {
+		k.up(l)
+	}
 }
 
 func (k *Kernel) drop(l *link) {
@@ -193,6 +202,7 @@ func (k *Kernel) drop(l *link) {
 		}
 	}
 	k.flush(func(_ key, e entry) bool { return e.link == l.Name })
+	k.kill(l.Name, func(key) bool { return true })
 	for id := range k.neighbours {
 		if id.link == l.Name {
 			delete(k.neighbours, id)
@@ -223,6 +233,7 @@ func (k *Kernel) DeleteLink(name string) {
 	defer k.mu.Unlock()
 	if l := k.links[name]; l != nil {
 		k.bounce(l)
+		k.remove(name)
 		delete(k.links, name)
 		for _, port := range k.links {
 			if port.Master == name {
@@ -246,7 +257,7 @@ func (k *Kernel) SetUp(name string, up bool) {
 	if l := k.links[name]; !up {
 		k.down(l)
 	} else {
-		l.Up = true
+		k.up(l)
 	}
 }
 

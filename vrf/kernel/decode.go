@@ -33,6 +33,8 @@ type dumped struct {
 	route
 	protocol byte
 	hops     []vrf.Hop
+	several  bool   // it carries a list of next hops
+	dead     []bool // of each of them: not as we write it, or the kernel doesn't use it
 }
 
 // parse reads a route message. dump tells that it is one.
@@ -41,7 +43,7 @@ func (d *dumped) parse(payload []byte) bool {
 		return false
 	}
 	family, bits := payload[0], int(payload[1])
-	hops := d.hops[:0]
+	hops, dead := d.hops[:0], d.dead[:0]
 	*d = dumped{protocol: payload[5]}
 	d.table, d.scope, d.kind = uint32(payload[4]), payload[6], payload[7]
 	dst := netip.IPv6Unspecified()
@@ -63,13 +65,14 @@ func (d *dumped) parse(payload []byte) bool {
 		case rtaNextHopID:
 			d.nextHopID = u32(data)
 		case unix.RTA_MULTIPATH:
-			hops = multipathOf(hops, data)
+			hops, dead = multipathOf(hops, dead, data)
+			d.several = true
 		}
 	})
 	if len(hops) == 0 && d.via.IsValid() {
 		hops = append(hops, vrf.Hop{Gateway: d.via, Port: d.port})
 	}
-	d.hops = hops
+	d.hops, d.dead = hops, dead
 	d.prefix = netip.PrefixFrom(dst, bits)
 	return dst.IsValid()
 }
@@ -81,7 +84,7 @@ func gatewayOf(kind uint16, data []byte) netip.Addr {
 	return addr(data)
 }
 
-func multipathOf(hops []vrf.Hop, b []byte) []vrf.Hop {
+func multipathOf(hops []vrf.Hop, dead []bool, b []byte) ([]vrf.Hop, []bool) {
 	for len(b) >= unix.SizeofRtNexthop {
 		n := int(binary.NativeEndian.Uint16(b))
 		if n < unix.SizeofRtNexthop || n > len(b) {
@@ -94,9 +97,10 @@ func multipathOf(hops []vrf.Hop, b []byte) []vrf.Hop {
 			}
 		})
 		hops = append(hops, h)
+		dead = append(dead, b[2]&unix.RTNH_F_DEAD != 0 || b[3] != 0) // b[3]: the weight less 1
 		b = b[min((n+3)&^3, len(b)):]
 	}
-	return hops
+	return hops, dead
 }
 
 func parseNextHop(payload []byte) (o vrf.NextHopObject, ok bool) {

@@ -40,7 +40,7 @@ type route struct {
 	metric    uint32
 	kind      byte // RTN_*
 	scope     byte
-	onLink    bool
+	onLink    bool // of several hops, those with a gateway that isn't link-local
 	port      int
 	via       netip.Addr
 	nextHopID uint32
@@ -68,7 +68,7 @@ func (s *socket) route(r *route, verb vrf.Verb) {
 		rtype, scope = unix.RTN_UNSPEC, unix.RT_SCOPE_NOWHERE
 	}
 	rtflags := uint32(0)
-	if r.onLink {
+	if r.onLink && len(r.hops) == 0 {
 		rtflags = unix.RTNH_F_ONLINK
 	}
 	table := byte(unix.RT_TABLE_UNSPEC)
@@ -106,7 +106,11 @@ func (s *socket) multipath(r *route) {
 	nest := s.nest(unix.RTA_MULTIPATH)
 	for _, h := range r.hops {
 		hop := len(s.out)
-		s.out = append(s.out, 0, 0, 0, 0)
+		flags := byte(0)
+		if r.onLink && h.Gateway.IsValid() && !h.Gateway.IsLinkLocalUnicast() {
+			flags = unix.RTNH_F_ONLINK
+		}
+		s.out = append(s.out, 0, 0, flags, 0)
 		s.out = binary.NativeEndian.AppendUint32(s.out, uint32(h.Port))
 		s.gateway(r.prefix.Addr(), h.Gateway)
 		binary.NativeEndian.PutUint16(s.out[hop:], uint16(len(s.out)-hop))

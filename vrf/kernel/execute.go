@@ -185,20 +185,15 @@ func (e *executor) addRoute(o vrf.AddRoute) error {
 }
 
 func (e *executor) writeRoute(r vrf.InstalledRoute, verb vrf.Verb) error {
-	m := route{prefix: r.Prefix, table: r.Table, metric: r.Metric, kind: unix.RTN_UNICAST, via: r.Via}
+	m := route{prefix: r.Prefix, table: r.Table, metric: r.Metric, kind: unix.RTN_UNICAST}
 	switch {
 	case r.Unreachable:
 		m.kind = unix.RTN_UNREACHABLE
+	case r.Blackhole:
+		m.kind = unix.RTN_BLACKHOLE
 	case verb != vrf.Delete:
-		var err error
-		if m.port, err = e.port(r.Link); err != nil {
+		if err := e.lead(&m, r); err != nil {
 			return err
-		}
-		// A tap is a wire to one guest: what is behind it is there, whatever
-		// the table says meanwhile about the way to the gateway.
-		m.onLink = r.Via.IsValid() && !r.Via.IsLinkLocalUnicast()
-		if !r.Via.IsValid() && r.Prefix.Addr().Is4() {
-			m.scope = unix.RT_SCOPE_LINK
 		}
 	}
 	e.socket.reset()
@@ -208,6 +203,32 @@ func (e *executor) writeRoute(r vrf.InstalledRoute, verb vrf.Verb) error {
 		return ignore(err, unix.ESRCH, unix.ENOENT)
 	}
 	return err
+}
+
+// lead says where a route leads to.
+func (e *executor) lead(m *route, r vrf.InstalledRoute) (err error) {
+	direct := !r.Via.IsValid()
+	if len(r.Hops) == 0 {
+		if m.port, err = e.port(r.Link); err != nil {
+			return err
+		}
+		m.via = r.Via
+	}
+	for _, h := range r.Hops {
+		port, err := e.port(h.Link)
+		if err != nil {
+			return err
+		}
+		m.hops = append(m.hops, vrf.Hop{Gateway: h.Via, Port: port})
+		direct = direct && !h.Via.IsValid()
+	}
+	// A tap is a wire to one guest: what is behind it is there, whatever the table
+	// says meanwhile about the way to the gateway.
+	m.onLink = !direct && !r.Via.IsLinkLocalUnicast()
+	if direct && r.Prefix.Addr().Is4() {
+		m.scope = unix.RT_SCOPE_LINK
+	}
+	return nil
 }
 
 func neighbour(port int, a netip.Addr, mac net.HardwareAddr) *netlink.Neigh {

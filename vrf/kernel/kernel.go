@@ -33,11 +33,12 @@ type Kernel struct {
 	mu     sync.Mutex
 	handle *netlink.Handle
 	socket *socket
-	// routes are the guests' routes as the last Read found them and Execute
+	// routes are the guests' routes and blackholes as the last Read found them and Execute
 	// changed them since; nil before the first Read. They spare a restricted
 	// Apply the walk through tables with millions of learned ones.
 	routes    map[Route]vrf.InstalledRoute
-	protocols bool // addresses carry their protocol
+	written   map[Route]bool // blackholes of ours, which no former run made
+	protocols bool           // addresses carry their protocol
 	filter    filterState
 }
 

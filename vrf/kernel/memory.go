@@ -16,10 +16,15 @@ func idOf(r vrf.InstalledRoute) Route { return Route{r.Table, r.Prefix, r.Metric
 
 // remember replaces the memory of routes. The caller holds the lock.
 func (k *Kernel) remember(routes []vrf.InstalledRoute) {
+	written := map[Route]bool{}
 	k.routes = make(map[Route]vrf.InstalledRoute, len(routes))
-	for _, r := range routes {
-		k.routes[idOf(r)] = r
+	for i, r := range routes {
+		if r.Blackhole && k.written[idOf(r)] {
+			routes[i].Written, written[idOf(r)] = true, true
+		}
+		k.routes[idOf(r)] = routes[i]
 	}
+	k.written = written
 }
 
 // book keeps the memory of routes in step with what was done.
@@ -29,9 +34,13 @@ func (k *Kernel) book(op vrf.Op) {
 	}
 	switch o := op.(type) {
 	case vrf.AddRoute:
+		if o.Route.Blackhole {
+			o.Route.Written, k.written[idOf(o.Route)] = true, true
+		}
 		k.routes[idOf(o.Route)] = o.Route
 	case vrf.DeleteRoute:
 		delete(k.routes, idOf(o.Route))
+		delete(k.written, idOf(o.Route))
 	}
 }
 
@@ -66,6 +75,10 @@ func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links []string
 			return actual, err
 		}
 	}
+	for _, route := range k.routes {
+		actual.Routes = append(actual.Routes, route)
+	}
+	links = vrf.Sharing(desired, actual.Routes, links)
 	for _, name := range links {
 		port, err := r.link(name)
 		if err == nil && port != 0 {
@@ -77,9 +90,6 @@ func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links []string
 	}
 	if err := r.filtered(ctx, desired); err != nil {
 		return actual, err
-	}
-	for _, route := range k.routes {
-		actual.Routes = append(actual.Routes, route)
 	}
 	var err error
 	actual.Sysctls, err = readSysctls(k.ns, vrf.LinkSysctls(only(desired, links)))

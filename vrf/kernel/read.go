@@ -188,13 +188,10 @@ func (r *reader) rules(ctx context.Context, _ vrf.Host) error {
 func (r *reader) routes(ctx context.Context, desired vrf.Host) error {
 	for _, v := range desired.VRFs {
 		err := r.socket.routes(ctx, v.Table, func(d *dumped) {
-			if d.metric != vrf.MetricGuest && d.metric != vrf.MetricUnreachable {
-				return
+			switch d.metric {
+			case vrf.MetricGuest, vrf.MetricBlackhole, vrf.MetricUnreachable:
+				r.actual.Routes = append(r.actual.Routes, r.route(d))
 			}
-			r.actual.Routes = append(r.actual.Routes, vrf.InstalledRoute{
-				Table: d.table, Prefix: d.prefix, Metric: d.metric,
-				Unreachable: d.kind == unix.RTN_UNREACHABLE, Link: r.linkOf(d), Via: d.via,
-			})
 		})
 		if err != nil {
 			return err
@@ -203,12 +200,28 @@ func (r *reader) routes(ctx context.Context, desired vrf.Host) error {
 	return nil
 }
 
-// linkOf names a route's device. An unreachable IPv6 route stands on lo.
-func (r *reader) linkOf(d *dumped) string {
-	if d.kind == unix.RTN_UNREACHABLE {
-		return ""
+// route names a route's devices. An IPv6 route to nowhere stands on lo.
+func (r *reader) route(d *dumped) vrf.InstalledRoute {
+	route := vrf.InstalledRoute{Table: d.table, Prefix: d.prefix, Metric: d.metric}
+	switch {
+	case d.kind == unix.RTN_UNREACHABLE:
+		route.Unreachable = true
+	case d.kind == unix.RTN_BLACKHOLE:
+		route.Blackhole = true
+	case d.several:
+		var hops []vrf.RouteHop
+		for i, h := range d.hops {
+			if d.dead[i] {
+				route.Dead = true
+				continue
+			}
+			hops = append(hops, vrf.RouteHop{Link: r.names[h.Port], Via: h.Gateway})
+		}
+		route.SetHops(hops)
+	default:
+		route.Link, route.Via = r.names[d.port], d.via
 	}
-	return r.names[d.port]
+	return route
 }
 
 // routes dumps our routes of a table, both families, without holding them.

@@ -118,6 +118,10 @@ func (k *target) DeleteForeignRoute(table uint32, p netip.Prefix, metric uint32)
 	k.ip(familyFlag(p), "route", "del", "unreachable", p.String(), "table", fmt.Sprint(table), "metric", fmt.Sprint(metric), "proto", "99")
 }
 
+func (k *target) AddFormerBlackhole(table uint32, p netip.Prefix) {
+	k.ip(familyFlag(p), "route", "add", "blackhole", p.String(), "table", fmt.Sprint(table), "metric", fmt.Sprint(vrf.MetricBlackhole), "proto", fmt.Sprint(vrf.Protocol))
+}
+
 func familyFlag(p netip.Prefix) string {
 	if p.Addr().Is4() {
 		return "-4"

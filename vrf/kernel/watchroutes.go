@@ -196,8 +196,12 @@ func (d *dumped) damage(payload []byte) (Route, bool) {
 	if !d.parse(payload) || payload[3] != 0 { // ours have no TOS
 		return Route{}, false
 	}
-	ours := d.metric == vrf.MetricGuest || d.metric == vrf.MetricLearned || d.metric == vrf.MetricUnreachable
-	return Route{d.table, d.prefix, d.metric}, ours
+	switch r := (Route{d.table, d.prefix, d.metric}); d.metric {
+	case vrf.MetricGuest, vrf.MetricLearned, vrf.MetricBlackhole, vrf.MetricUnreachable:
+		return r, true
+	default:
+		return r, false
+	}
 }
 
 // damage collects a route. The caller holds the lock.

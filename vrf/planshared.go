@@ -1,0 +1,190 @@
+package vrf
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// Sharing adds to links the taps that have, or are to have, a route together with
+// one of them, or with one that has. What becomes of such a route is told by all
+// of its taps, so a plan restricted to one must look at the others.
+func Sharing(desired Host, routes []InstalledRoute, links []string) []string {
+	in, keys := map[string]bool{}, map[routeKey]bool{}
+	for _, name := range links {
+		in[name] = true
+	}
+	tables := map[string]uint32{}
+	for _, v := range desired.VRFs {
+		tables[v.Name] = v.Table
+	}
+	several := slices.DeleteFunc(slices.Clone(routes), func(r InstalledRoute) bool { return len(r.Hops) == 0 })
+	key := func(t Tap, r Route) routeKey { return routeKey{tables[t.VRF], r.Prefix, MetricGuest} }
+	for before := -1; before < len(in); {
+		before = len(in)
+		for _, t := range desired.Taps {
+			for _, r := range t.Routes {
+				if in[t.Name] {
+					keys[key(t, r)] = true
+				}
+			}
+		}
+		for _, r := range several {
+			if keys[r.key()] || r.anyLink(func(link string) bool { return in[link] }) {
+				keys[r.key()] = true
+				for _, h := range r.Hops {
+					in[h.Link] = true
+				}
+			}
+		}
+		for _, t := range desired.Taps {
+			if !in[t.Name] && slices.ContainsFunc(t.Routes, func(r Route) bool { return keys[key(t, r)] }) {
+				in[t.Name] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(in))
+}
+
+// sharedRoute is a route that several taps are to have.
+type sharedRoute struct {
+	vrf   string
+	route InstalledRoute
+	hops  []RouteHop
+	idle  []RouteHop // without carrier: nobody is behind them
+	fresh bool       // the kernel may have changed it with one of the links
+	// killed are taps that the kernel has marked as dead in it, up as they are.
+	killed []string
+}
+
+// killed: with a tap's last IPv4 address the kernel marks it as dead in its IPv4
+// routes over several.
+func killed(t Tap, r Route, flushed bool) []string {
+	if flushed && r.Prefix.Addr().Is4() {
+		return []string{t.Name}
+	}
+	return nil
+}
+
+// share finds the routes that more than one tap has.
+func (p *planner) share(taps []Tap) {
+	first := map[routeKey]string{}
+	for _, t := range taps {
+		v := p.vrfs[t.VRF]
+		if v == nil || !p.covers(t.Name) {
+			continue
+		}
+		for _, r := range t.Routes {
+			key := routeKey{v.Table, r.Prefix, MetricGuest}
+			switch other, taken := first[key]; {
+			case !taken:
+				first[key] = t.Name
+			case other != t.Name:
+				p.shared[key] = &sharedRoute{vrf: t.VRF, route: InstalledRoute{Table: v.Table, Prefix: r.Prefix, Metric: MetricGuest}}
+			}
+		}
+	}
+}
+
+// joined gives the tap a neighbour more if one of its routes is an IPv6 host
+// route that it shares: the kernel takes no device without a gateway into an
+// IPv6 route over several. Its guest need not have that address.
+func (p *planner) joined(t Tap, table uint32) Tap {
+	for _, r := range t.Routes {
+		if p.shared[routeKey{table, r.Prefix, MetricGuest}] == nil || r.Via.IsValid() || r.Prefix.Addr().Is4() || t.MAC == [6]byte{} {
+			continue
+		}
+		n := Neighbour{Address: linkLocalOf(t.MAC), MAC: t.MAC}
+		if !slices.ContainsFunc(t.Neighbours, func(have Neighbour) bool { return have.Address == n.Address }) {
+			t.Neighbours = append(slices.Clone(t.Neighbours), n)
+		}
+	}
+	return t
+}
+
+// linkLocalOf is the link-local address of an EUI-64 (RFC 4291 appendix A).
+func linkLocalOf(mac [6]byte) netip.Addr {
+	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5]})
+}
+
+// join makes a tap one of a shared route's.
+func (p *planner) join(s *sharedRoute, t Tap, r Route, fresh bool) {
+	hop := RouteHop{t.Name, r.Via}
+	if !hop.Via.IsValid() && r.Prefix.Addr().Is6() {
+		if t.MAC == [6]byte{} {
+			p.problem("route %s: other taps have it as well, and %s has no MAC by which to reach its guest: it gets no traffic for it", r.Prefix, t.Name)
+			return
+		}
+		hop.Via = linkLocalOf(t.MAC)
+	}
+	if slices.ContainsFunc(slices.Concat(s.hops, s.idle), func(h RouteHop) bool { return h.Link == t.Name }) {
+		p.problem("route %s: it is desired twice on %s", r.Prefix, t.Name)
+		return
+	}
+	if len(s.hops)+len(s.idle) == 0 {
+		p.sharedOrder = append(p.sharedOrder, s)
+	}
+	s.fresh = s.fresh || fresh
+	if l := p.links[t.Name]; l.Up && !l.Running {
+		s.idle = append(s.idle, hop)
+	} else {
+		s.hops = append(s.hops, hop)
+	}
+}
+
+// sharedRoutes plans the routes over several taps, when all of these are up. A
+// tap without carrier takes no flows from one that has it.
+func (p *planner) sharedRoutes() {
+	for _, s := range p.sharedOrder {
+		p.withoutDead(s)
+	}
+	for _, s := range p.sharedOrder {
+		want, hops := s.route, s.hops
+		if len(hops) == 0 {
+			hops = s.idle
+		}
+		want.SetHops(hops)
+		p.desired[want.key()] = hops[0].Link
+		p.setRoute(want, s.vrf, s.fresh)
+	}
+}
+
+// withoutDead has the kernel forget what it has marked as dead in a route. It
+// keeps one list of devices for all IPv4 routes with the same ones, and would use
+// that, marks and all, until no route has it any more. So this goes for all of
+// them before one is written as it is to be.
+func (p *planner) withoutDead(s *sharedRoute) {
+	have, ok := p.routes[s.route.key()]
+	if !ok || !have.Dead && len(s.killed) == 0 || have.Prefix.Addr().Is6() || p.flushed(have) {
+		return
+	}
+	hops := slices.DeleteFunc(have.hops(), func(h RouteHop) bool { return slices.Contains(s.killed, h.Link) })
+	if len(hops) > 0 {
+		have.SetHops(hops)
+		p.add(AddRoute{Route: have, VRF: s.vrf, Replace: true})
+		s.fresh = true
+	}
+}
+
+// setRoute plans a route unless it is there. fresh: what is there may have gone
+// with a link since.
+func (p *planner) setRoute(want InstalledRoute, vrf string, fresh bool) {
+	have, ok := p.routes[want.key()]
+	if !ok || fresh || p.restricted() || !have.Equal(want) {
+		p.add(AddRoute{Route: want, VRF: vrf, Replace: ok && !p.flushed(have)})
+	}
+}
+
+// flushed tells whether the kernel has perhaps dropped a route together with a
+// link, so that another one may have followed, which is not ours to replace. Of
+// an IPv4 route over several links nothing is left when one of them vanishes; an
+// IPv6 one stays as long as there is one.
+func (p *planner) flushed(have InstalledRoute) bool {
+	lost := func(link string) bool {
+		return p.fresh[link] || p.restricted() && p.covers(link) && !p.exists(link)
+	}
+	if have.Prefix.Addr().Is4() {
+		return have.anyLink(lost)
+	}
+	return !have.anyLink(func(link string) bool { return !lost(link) })
+}
