@@ -23,7 +23,7 @@ func (a *app) auditCommand() *cobra.Command {
 
 // asked is the part of the log that a question is about.
 type asked struct {
-	at, since, until string // as on the command line
+	at, since, until momentText // as on the command line
 
 	At     *place `json:"at,omitempty"`
 	Since  *place `json:"since,omitempty"`
@@ -43,9 +43,9 @@ func (a *app) question(use, short, example string, run func(ctx context.Context,
 	q := &asked{}
 	c := a.command(use, short, example, func(ctx context.Context, args []string) error { return run(ctx, args[0], q) })
 	flags := c.Flags()
-	flags.StringVar(&q.at, "at", "", "at this moment only, `TIME|SEQ`: \"2026-11-22 03:12 +0100\", yesterday, -2h, 4711 …")
-	flags.StringVar(&q.since, "since", "", "what was so from this `TIME|SEQ` on")
-	flags.StringVar(&q.until, "until", "", "what was so before this TIME, or up to this `SEQ`")
+	flags.Var(&q.at, "at", "at this moment only, `TIME|SEQ`: \"2026-11-22 03:12 +0100\", yesterday, -2h, 4711 …")
+	flags.Var(&q.since, "since", "what was so from this `TIME|SEQ` on")
+	flags.Var(&q.until, "until", "what was so before this TIME, or up to this `SEQ`")
 	c.MarkFlagsMutuallyExclusive("at", "since")
 	c.MarkFlagsMutuallyExclusive("at", "until")
 	c.Long = short + ".\n\n" +
@@ -79,6 +79,9 @@ func (a *app) locate(ctx context.Context, l ledger, what, s string) (*place, err
 		last, err := l.LastSequence(ctx)
 		if err == nil && m.Sequence > last {
 			err = fmt.Errorf("%s: the log has no sequence %d yet; its last is %d", what, m.Sequence, last)
+			if m.Sequence > 1e9 {
+				err = fmt.Errorf("%w; seconds since 1970 are written @%d", err, m.Sequence)
+			}
 		}
 		return &place{Sequence: m.Sequence}, err
 	}
@@ -95,7 +98,7 @@ func (q *asked) locate(ctx context.Context, a *app, l ledger) error {
 	for _, f := range []struct {
 		flag, text string
 		place      **place
-	}{{"--at", q.at, &q.At}, {"--since", q.since, &q.Since}, {"--until", q.until, &q.Until}} {
+	}{{"--at", q.at.String(), &q.At}, {"--since", q.since.String(), &q.Since}, {"--until", q.until.String(), &q.Until}} {
 		if f.text == "" {
 			continue
 		}

@@ -13,7 +13,8 @@ import (
 )
 
 func (a *app) replayCommand() *cobra.Command {
-	var hypervisor, at, path string
+	var hypervisor, path string
+	var at momentText
 	var diff bool
 	c := a.command("replay", "Compute from the log alone what a hypervisor must serve, now or at any time",
 		"hostroute replay --hypervisor hv1 --at yesterday",
@@ -21,7 +22,7 @@ func (a *app) replayCommand() *cobra.Command {
 			if err := events.CheckName("--hypervisor", hypervisor); err != nil {
 				return err
 			}
-			until, err := a.parseUntil(at)
+			until, err := a.parseUntil(at.String())
 			if err != nil {
 				return err
 			}
@@ -38,7 +39,7 @@ func (a *app) replayCommand() *cobra.Command {
 			return a.showReplay(r)
 		})
 	c.Flags().StringVar(&hypervisor, "hypervisor", "", "the hypervisor `HV`")
-	c.Flags().StringVar(&at, "at", "", "as of this `SEQ|TIME`; default: all of the log")
+	c.Flags().Var(&at, "at", "as of this `SEQ|TIME`; default: all of the log")
 	c.Flags().BoolVar(&diff, "diff-kernel", false, "compare the kernel of this host with it; changes nothing")
 	c.Flags().StringVar(&path, "config", defaultConfig, "with --diff-kernel: the configuration `FILE` that names VRFs and uplinks")
 	return required(c, "hypervisor")
