@@ -151,7 +151,7 @@ func fair(at []string, parts map[string]float64) error {
 func (f *fans) spread(ctx context.Context, when string, parts map[string]float64) {
 	for _, fan := range f.all {
 		var at []string
-		f.story.Eventually(ctx, fmt.Sprintf("flows from %s are spread fairly: %s", fanName(fan), when), settle, func() (err error) {
+		f.story.Eventually(ctx, fmt.Sprintf("flows from %s are spread fairly: %s", fanName(fan), when), settle/4, func() (err error) {
 			if at, err = fan.Members(ctx); err != nil {
 				return err
 			}
