@@ -284,7 +284,7 @@ func (r *applyReport) plan(result vrf.Result, full bool, links map[string]bool) 
 		list = slices.DeleteFunc(list, func(name string) bool { return full || links[name] })
 		list = append(list, found...)
 		slices.Sort(list)
-		return list
+		return slices.Compact(list) // a plan tells of taps that share a route with these, too
 	}
 	r.operations += uint64(len(result.Ops))
 	r.waiting = renew(r.waiting, result.Waiting)
