@@ -49,7 +49,7 @@ func (t *transaction) guest(field, vm string, more ...string) (*Guest, error) {
 	g := get[*Guest](t, subject)
 	if g == nil {
 		return nil, &events.Error{Code: events.CodeUnknown, Field: field, Value: vm,
-			Reason: "no such guest; create it first"}
+			Reason: "no such guest; `hostroute vm list` names them"}
 	}
 	var places []string
 	for _, hv := range g.places() {
@@ -113,7 +113,7 @@ func (t *transaction) destination(g *Guest, to string, taps []string) (*Place, e
 		taps = g.taps()
 	case len(taps) != len(g.Interfaces):
 		return nil, &events.Error{Code: events.CodeInvalid, Field: "taps", Value: strconv.Itoa(len(taps)),
-			Reason: fmt.Sprintf("guest %q has %d interfaces; name a tap for each or none", g.VM, len(g.Interfaces))}
+			Reason: fmt.Sprintf("taps named, and guest %q has %d interfaces; name a tap for each or none", g.VM, len(g.Interfaces))}
 	}
 	return &Place{Hypervisor: to, Taps: slices.Clone(taps)}, nil
 }

@@ -34,12 +34,12 @@ func (t *transaction) hypervisorFlag(name, word string, flag func(*Hypervisor) *
 		return unknownHypervisor("hypervisor", name)
 	}
 	if *flag(old) == on {
-		not := ""
+		is := "is"
 		if !on {
-			not = "not "
+			is = "isn't"
 		}
 		return &events.Error{Code: events.CodeExists, Field: "hypervisor", Value: name,
-			Reason: fmt.Sprintf("is %s%s already (sequence %d)", not, word, old.seq)}
+			Reason: fmt.Sprintf("%s %s already (sequence %d)", is, word, old.seq)}
 	}
 	changed := *old
 	*flag(&changed) = on
