@@ -43,7 +43,9 @@ func Sharing(desired Host, routes []InstalledRoute, links []string) []string {
 			}
 		}
 	}
-	return slices.Sorted(maps.Keys(in))
+	list := slices.AppendSeq([]string{}, maps.Keys(in)) // not nil, which would mean all
+	slices.Sort(list)
+	return list
 }
 
 // sharedRoute is a route that several taps are to have.
