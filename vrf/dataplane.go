@@ -25,8 +25,10 @@ type State struct {
 	Ports map[string]Port // those that exist, by name
 	// Objects: the kernel has next-hop objects (Linux 5.3). Without them every
 	// route carries its next hops.
-	Objects  bool
-	NextHops []NextHopObject
+	Objects bool
+	// Resilient: the kernel has groups of the resilient type (Linux 5.13).
+	Resilient bool
+	NextHops  []NextHopObject
 }
 
 // Port is the FIB's view of a link.
@@ -48,12 +50,16 @@ type NextHopObject struct {
 	Protocol uint8
 	Hop      Hop
 	Group    []uint32
+	// Resilience is that of a resilient group; one without buckets is plain.
+	Resilience Resilience
 }
 
 // NextHopOp adds, replaces or deletes a next-hop object.
 type NextHopOp struct {
-	Object  NextHopObject
-	Replace bool // unless set, an object with that id is an error
+	Object NextHopObject
+	// Replace: unless set, an object with that id is an error. If set, a group
+	// that isn't there gives ErrGone: its routes went with it.
+	Replace bool
 	Delete  bool
 }
 

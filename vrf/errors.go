@@ -9,6 +9,8 @@ var (
 	// ErrNotReady: a next hop is refused while its link is down or without
 	// carrier. It is tried again when the link returns.
 	ErrNotReady = errors.New("the link is down")
+	// ErrGone: the group that was to be replaced is not there any more.
+	ErrGone = errors.New("the next-hop group is gone")
 	// ErrMixedVRF: a next hop leaves through an uplink of another VRF. Next
 	// hops belong to the namespace, so the kernel would forward it silently.
 	ErrMixedVRF = errors.New("next hop belongs to another VRF")

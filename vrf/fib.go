@@ -18,6 +18,9 @@ type FIB struct {
 	uplinks map[string]*fibUplink
 	objects bool
 	known   bool // the state was read once
+
+	resilient  bool // the kernel has resilient groups
+	resilience Resilience
 }
 
 type fibVRF struct {
@@ -54,7 +57,7 @@ const batchRoutes = 256
 
 // NewFIB makes the FIB of these VRFs. Call Adopt before anything else.
 func NewFIB(plane Dataplane, vrfs []VRF, uplinks []Uplink) *FIB {
-	f := &FIB{plane: plane, vrfs: map[string]*fibVRF{}, uplinks: map[string]*fibUplink{}}
+	f := &FIB{plane: plane, vrfs: map[string]*fibVRF{}, uplinks: map[string]*fibUplink{}, resilience: DefaultResilience}
 	slot := assignSlots(vrfs)
 	for _, v := range vrfs {
 		f.vrfs[v.Name] = &fibVRF{VRF: v, hops: newHopTable(slot[v.Name]), dirty: map[netip.Prefix]struct{}{}}
@@ -110,17 +113,20 @@ func (f *FIB) vrf(ctx context.Context, name string) (*fibVRF, error) {
 	return v, err
 }
 
-// staged is the batch being built, and the sets seen in this Apply by the
+// staged is the batch being built, and the next hops seen in this Apply by the
 // identity of their slice, which changes share.
 type staged struct {
 	changes []stagedRoute
-	newSets []uint32
-	bySlice map[*NextHop]sliceSet
+	newSets []uint32 // and those whose members changed
+	bySlice map[*NextHop]*sliceSet
 }
 
 type sliceSet struct {
-	length int
-	set    uint32
+	length  int
+	members []uint32
+	set     uint32 // shared by all routes with these; 0: not asked for yet
+	ipv4    bool   // some gateway is IPv4
+	several bool   // origins: there are several gateways on one uplink
 }
 
 type stagedRoute struct {
@@ -129,14 +135,14 @@ type stagedRoute struct {
 	verb   Verb
 }
 
-func (s *staged) begin()     { s.bySlice = map[*NextHop]sliceSet{} }
-func (s *staged) full() bool { return len(s.changes) >= batchRoutes }
+func (s *staged) begin() { s.bySlice = map[*NextHop]*sliceSet{} }
+
+func (s *staged) full() bool { return len(s.changes) >= batchRoutes || len(s.newSets) >= batchRoutes }
 
 // stage puts a change into the shadow and the batch.
-func (f *FIB) stage(ctx context.Context, v *fibVRF, c Change) error {
-	set, err := f.setOf(v, c)
-	if err != nil {
-		return err
+func (f *FIB) stage(ctx context.Context, v *fibVRF, c Change) (err error) {
+	if !c.Prefix.IsValid() || c.Prefix != c.Prefix.Masked() || c.Prefix.Addr().Is4In6() {
+		return errors.New("not a prefix: write it without host bits")
 	}
 	value, had := v.routes.get(c.Prefix)
 	if had && value&pending != 0 {
@@ -145,10 +151,13 @@ func (f *FIB) stage(ctx context.Context, v *fibVRF, c Change) error {
 	}
 	_, isDirty := v.dirty[c.Prefix]
 	old := value & setMask
+	set, refused := f.setOf(v, c, old)
 	switch {
+	case refused != nil:
+		return errors.Join(err, refused)
 	case set == 0 && !had && !isDirty:
 		return err
-	case had && old == set && set != 0 && !isDirty:
+	case had && old == set && set != 0 && !isDirty && !v.hops.lostOwn(set):
 		v.routes.set(c.Prefix, set) // confirmed
 		return err
 	}
@@ -162,6 +171,9 @@ func (f *FIB) stage(ctx context.Context, v *fibVRF, c Change) error {
 	} else {
 		v.routes.set(c.Prefix, set|mark)
 		v.hops.ref(set)
+		if v.hops.lostOwn(set) { // the route goes with this batch
+			v.hops.sets[set].tried, v.hops.sets[set].stale = false, false
+		}
 	}
 	v.hops.unref(old)
 	v.changes = append(v.changes, stagedRoute{c.Prefix, set, verb})
@@ -169,60 +181,68 @@ func (f *FIB) stage(ctx context.Context, v *fibVRF, c Change) error {
 }
 
 // setOf finds the set of a change's next hops and refuses what the kernel
-// would do wrong in silence.
-func (f *FIB) setOf(v *fibVRF, c Change) (uint32, error) {
-	if !c.Prefix.IsValid() || c.Prefix != c.Prefix.Masked() || c.Prefix.Addr().Is4In6() {
-		return 0, errors.New("not a prefix: write it without host bits")
-	}
+// would do wrong in silence. had is the set that the route has so far.
+func (f *FIB) setOf(v *fibVRF, c Change, had uint32) (uint32, error) {
 	if len(c.NextHops) == 0 {
 		return 0, nil
 	}
 	first := &c.NextHops[0]
-	seen, ok := v.bySlice[first]
-	if !ok || seen.length != len(c.NextHops) {
-		set, err := f.internHops(v, c.NextHops)
+	seen := v.bySlice[first]
+	if seen == nil || seen.length != len(c.NextHops) {
+		var err error
+		if seen, err = f.membersOf(v, c.NextHops); err != nil {
+			return 0, err
+		}
+		v.bySlice[first] = seen
+	}
+	if c.Prefix.Addr().Is6() && seen.ipv4 {
+		return 0, ErrFamily
+	}
+	if f.resilient && seen.several {
+		if set, ok := v.ownSet(c.Prefix, had, seen.members); ok {
+			return set, nil
+		}
+	}
+	if seen.set == 0 {
+		set, err := v.hops.set(seen.members)
 		if err != nil {
 			return 0, err
 		}
-		seen = sliceSet{len(c.NextHops), set}
-		v.bySlice[first] = seen
-	}
-	if c.Prefix.Addr().Is6() && v.hops.hasIPv4(seen.set) {
-		return 0, ErrFamily
+		if seen.set = set; !v.hops.sets[set].tried {
+			v.newSets = append(v.newSets, set)
+		}
 	}
 	return seen.set, nil
 }
 
-func (f *FIB) internHops(v *fibVRF, hops []NextHop) (uint32, error) {
-	for _, h := range hops {
+// membersOf finds the members for next hops, and what kind of set they are.
+func (f *FIB) membersOf(v *fibVRF, hops []NextHop) (*sliceSet, error) {
+	seen := &sliceSet{length: len(hops)}
+	for i, h := range hops {
 		u := f.uplinks[h.Uplink]
 		if u == nil || u.VRF != v.Name {
-			return 0, fmt.Errorf("%s on %s: %w", h.Gateway, h.Uplink, ErrMixedVRF)
+			return nil, fmt.Errorf("%s on %s: %w", h.Gateway, h.Uplink, ErrMixedVRF)
 		}
 		if !h.Gateway.IsValid() || h.Gateway.Is4In6() || h.Gateway.Zone() != "" || h.Gateway.IsUnspecified() {
-			return 0, fmt.Errorf("gateway %s on %s: not an address of a router", h.Gateway, h.Uplink)
+			return nil, fmt.Errorf("gateway %s on %s: not an address of a router", h.Gateway, h.Uplink)
 		}
+		seen.ipv4 = seen.ipv4 || h.Gateway.Is4()
+		seen.several = seen.several || slices.ContainsFunc(hops[:i], func(o NextHop) bool { return o.Uplink == h.Uplink && o != h })
 	}
-	set, err := v.hops.intern(hops)
-	if err == nil && !v.hops.sets[set].tried {
-		v.newSets = append(v.newSets, set)
-	}
-	return set, err
-}
-
-func (t *hopTable) hasIPv4(set uint32) bool {
-	return slices.ContainsFunc(t.sets[set].members, func(m uint32) bool { return t.members[m].hop.Gateway.Is4() })
+	var err error
+	seen.members, err = v.hops.intern(hops)
+	return seen, err
 }
 
 // flush makes the next hops that the batch needs and writes the batch.
 func (f *FIB) flush(ctx context.Context, v *fibVRF) error {
-	if len(v.changes) == 0 {
-		return nil
-	}
 	var errs errorList
 	if len(v.newSets) > 0 {
 		errs.add(f.settle(ctx, v, v.newSets))
 		v.newSets = v.newSets[:0]
+	}
+	if len(v.changes) == 0 {
+		return errs.join()
 	}
 	v.batch = v.batch[:0]
 	for _, s := range v.changes {

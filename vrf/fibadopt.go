@@ -67,8 +67,15 @@ func (f *FIB) adoptNextHops(v *fibVRF, objects []NextHopObject) {
 	t.skipTaken(taken)
 }
 
+// adoptGroup takes over a group. A prefix's own is taken over also where some of
+// its members are not understood: it is replaced in place when the prefix is
+// learned, and the flows of the others stay.
 func (t *hopTable) adoptGroup(o NextHopObject) {
 	group := t.groupOf(o)
+	if o.Resilience.Buckets > 0 {
+		t.adoptOwn(o, group)
+		return
+	}
 	if slices.ContainsFunc(group, func(m uint32) bool { return t.members[m].at == (Hop{}) }) {
 		return
 	}
@@ -162,7 +169,11 @@ func (f *FIB) setOfHops(v *fibVRF, hops []Hop, byPort map[int]string) uint32 {
 	if len(list) == 0 {
 		return 0
 	}
-	set, err := v.hops.intern(list)
+	members, err := v.hops.intern(list)
+	if err != nil {
+		return 0
+	}
+	set, err := v.hops.set(members)
 	if err != nil {
 		return 0
 	}
@@ -194,6 +205,7 @@ func (f *FIB) Sweep(ctx context.Context, vrf string) (int, error) {
 			return n, ctx.Err()
 		}
 	}
+	v.hops.loosen()
 	errs.add(f.collect(ctx, v))
 	if f.objects {
 		errs.add(f.sweepNextHops(ctx, v))
@@ -227,6 +239,17 @@ func (f *FIB) remove(ctx context.Context, v *fibVRF, prefixes []netip.Prefix) er
 		errs.add(f.write(ctx, v))
 	}
 	return errs.join()
+}
+
+// loosen lists the members that are in no set: an earlier run ended between the
+// member and its group. Until now a group that was not understood may have had
+// them.
+func (t *hopTable) loosen() {
+	for m := range t.members {
+		if t.members[m].refs == 0 {
+			t.loose = append(t.loose, uint32(m))
+		}
+	}
 }
 
 // sweepNextHops deletes what is in the VRF's id range and ours and not known,

@@ -14,7 +14,8 @@ type Learned struct {
 type Stats struct {
 	IPv4, IPv6  int
 	Members     int // next hops: a gateway on an uplink
-	Groups      int // distinct sets of them
+	Groups      int // sets of them
+	Own         int // of these, sets that are one prefix's own
 	Dirty       int // routes whose last write failed
 	Unreachable int // sets none of whose links works: their routes are not in the kernel
 }
@@ -25,7 +26,7 @@ func (f *FIB) Stats(vrf string) Stats {
 	if v == nil {
 		return Stats{}
 	}
-	s := Stats{IPv4: v.routes.n4, IPv6: v.routes.n6, Members: len(v.hops.byHop), Dirty: len(v.dirty)}
+	s := Stats{IPv4: v.routes.n4, IPv6: v.routes.n6, Members: len(v.hops.byHop), Own: v.hops.own, Dirty: len(v.dirty)}
 	for i := range v.hops.sets {
 		if v.hops.sets[i].members == nil {
 			continue

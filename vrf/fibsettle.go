@@ -60,7 +60,7 @@ func (f *FIB) readState(ctx context.Context) (State, error) {
 	if err != nil {
 		return state, fmt.Errorf("reading next hops: %w", err)
 	}
-	f.objects, f.known = state.Objects, true
+	f.objects, f.resilient, f.known = state.Objects, state.Objects && state.Resilient, true
 	for name, u := range f.uplinks {
 		port, exists := state.Ports[name]
 		master := u.VRF
@@ -85,8 +85,9 @@ func (t *hopTable) observe(actual map[uint32]NextHopObject) {
 	}
 	for i := 1; i < len(t.sets); i++ {
 		s := &t.sets[i]
-		s.group = nil
-		if o, ok := actual[groupID(t.slot, uint32(i))]; ok {
+		o, ok := actual[groupID(t.slot, uint32(i))]
+		s.group, s.wrong, s.has = nil, ok && s.own != (o.Resilience.Buckets > 0), o.Resilience
+		if ok && !s.wrong {
 			s.group = t.groupOf(o)
 		}
 	}
@@ -130,6 +131,18 @@ func (f *FIB) settle(ctx context.Context, v *fibVRF, sets []uint32) error {
 	if f.objects {
 		errs.add(f.settleMembers(ctx, v, sets, subs))
 	}
+	errs.add(f.settleGroups(ctx, v, sets))
+	err := errs.join()
+	for _, i := range sets {
+		// What was refused at first has routes that no link's return writes.
+		t.sets[i].tried = t.sets[i].tried || err == nil || t.sets[i].ready()
+	}
+	return err
+}
+
+// settleGroups brings the groups of the sets to their living members.
+func (f *FIB) settleGroups(ctx context.Context, v *fibVRF, sets []uint32) error {
+	t := v.hops
 	var ops []NextHopOp
 	var changed []uint32
 	lists := map[uint32][]uint32{}
@@ -143,30 +156,42 @@ func (f *FIB) settle(ctx context.Context, v *fibVRF, sets []uint32) error {
 			f.settlePlain(v, s, list)
 			continue
 		}
-		if len(list) == 0 || slices.Equal(list, s.group) {
+		if len(list) == 0 && !s.changed || f.asItMustBe(s, list) {
+			continue
+		}
+		// The kernel doesn't replace a group by one of another type. And one that
+		// has none of its new members must not keep the old ones.
+		if s.wrong || s.group != nil && len(list) == 0 {
+			ops, changed = append(ops, deletion(groupID(t.slot, i))), append(changed, i)
+		}
+		if len(list) == 0 {
 			continue
 		}
 		lists[i] = list
 		changed = append(changed, i)
-		ops = append(ops, NextHopOp{Object: t.groupObject(i, list), Replace: s.group != nil})
+		ops = append(ops, NextHopOp{Object: f.groupObject(t, i, list), Replace: s.group != nil})
 	}
-	errs.add(f.writeNextHops(ctx, ops, func(n int) {
+	return f.writeNextHops(ctx, ops, func(n int) {
 		s := &t.sets[changed[n]]
+		if ops[n].Delete {
+			s.group, s.wrong, s.changed = nil, false, false
+			return
+		}
 		s.stale = s.stale || s.group == nil && s.tried
-		s.group = lists[changed[n]]
-	}))
-	err := errs.join()
-	for _, i := range sets {
-		// What was refused at first has routes that no link's return writes.
-		t.sets[i].tried = t.sets[i].tried || err == nil || t.sets[i].ready()
-	}
-	return err
+		s.group, s.has, s.changed = lists[changed[n]], ops[n].Object.Resilience, false
+	})
 }
 
-func (t *hopTable) groupObject(set uint32, members []uint32) NextHopObject {
-	o := NextHopObject{ID: groupID(t.slot, set), Protocol: Protocol}
+func (f *FIB) groupObject(t *hopTable, set uint32, members []uint32) NextHopObject {
+	o := NextHopObject{ID: groupID(t.slot, set), Protocol: Protocol, Group: make([]uint32, 0, len(members))}
 	for _, m := range members {
 		o.Group = append(o.Group, memberID(t.slot, m))
+	}
+	if s := &t.sets[set]; s.own {
+		o.Resilience = f.resilience
+		if s.group != nil {
+			o.Resilience.Buckets = s.has.Buckets // no kernel changes their number
+		}
 	}
 	return o
 }
@@ -234,13 +259,17 @@ func (f *FIB) substitutes(v *fibVRF) []uint32 {
 	subs := make([]uint32, len(common))
 	for m, c := range common {
 		if len(c) > 0 {
-			subs[m] = c[0]
+			subs[m] = v.hops.mostAlike(uint32(m), c)
 		}
 	}
 	return subs
 }
 
+// intersection of two sorted lists.
 func intersection(a, b []uint32) []uint32 {
+	if slices.Equal(a, b) {
+		return a
+	}
 	both := make([]uint32, 0, len(a)) // never nil
 	for _, x := range a {
 		if slices.Contains(b, x) {
@@ -314,7 +343,8 @@ func (f *FIB) living(v *fibVRF, s *hopSet) []uint32 {
 }
 
 // writeNextHops executes operations and calls done for those that succeeded.
-// That a link is down is a state and no failure.
+// That a link is down is a state and no failure; what the kernel dropped
+// meanwhile is for the Repair that its notice calls for.
 func (f *FIB) writeNextHops(ctx context.Context, ops []NextHopOp, done func(int)) error {
 	if len(ops) == 0 {
 		return nil
@@ -323,7 +353,7 @@ func (f *FIB) writeNextHops(ctx context.Context, ops []NextHopOp, done func(int)
 	failed := map[int]bool{}
 	err := f.plane.WriteNextHops(ctx, ops, func(i int, err error) {
 		failed[i] = true
-		if !errors.Is(err, ErrNotReady) {
+		if !errors.Is(err, ErrNotReady) && !errors.Is(err, ErrGone) {
 			errs.add(fmt.Errorf("next hop %d: %w", ops[i].Object.ID, err))
 		}
 	})

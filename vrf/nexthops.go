@@ -18,6 +18,8 @@ type hopTable struct {
 	byHop   map[NextHop]uint32
 	byKey   map[string]uint32
 	unused  []uint32 // sets that may have lost their last reference
+	loose   []uint32 // members that may be in no set
+	own     int      // sets that are a prefix's own
 	freeM   []uint32
 	freeS   []uint32
 	key     []byte
@@ -31,12 +33,16 @@ type member struct {
 
 type hopSet struct {
 	members []uint32
-	refs    int      // routes that have it
-	group   []uint32 // members of the kernel's group; nil: it has none
-	hops    []Hop    // the same where there are no next-hop objects
-	tried   bool     // it was settled once, so its routes may have been written
-	stale   bool     // its routes must be written again
-	fresh   bool     // and are not in the kernel
+	refs    int        // routes that have it
+	group   []uint32   // members of the kernel's group; nil: it has none
+	hops    []Hop      // the same where there are no next-hop objects
+	own     bool       // of one prefix alone; its members may change
+	changed bool       // they did, and the group was not written since
+	wrong   bool       // in the place of its group is one of the other type
+	has     Resilience // what the kernel's group has, if it is resilient
+	tried   bool       // it was settled once, so its routes may have been written
+	stale   bool       // its routes must be written again
+	fresh   bool       // and are not in the kernel
 }
 
 func (s *hopSet) ready() bool { return s.group != nil || s.hops != nil }
@@ -52,17 +58,19 @@ func newHopTable(slot int) *hopTable {
 	}
 }
 
-// intern returns the set of these next hops. It has no reference yet.
-func (t *hopTable) intern(hops []NextHop) (uint32, error) {
+// intern returns the members for these next hops, sorted. They may be in no set
+// yet.
+func (t *hopTable) intern(hops []NextHop) ([]uint32, error) {
 	members := make([]uint32, 0, len(hops))
 	for _, h := range hops {
 		m, err := t.member(h)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		members = append(members, m)
 	}
-	return t.set(members)
+	slices.Sort(members)
+	return slices.Compact(members), nil
 }
 
 func (t *hopTable) member(h NextHop) (uint32, error) {
@@ -75,12 +83,13 @@ func (t *hopTable) member(h NextHop) (uint32, error) {
 	}
 	t.members[i] = member{hop: h}
 	t.byHop[h] = i
+	t.loose = append(t.loose, i)
 	return i, nil
 }
 
+// set returns the set of these members that routes share. It has no reference
+// yet, and keeps the list.
 func (t *hopTable) set(members []uint32) (uint32, error) {
-	slices.Sort(members)
-	members = slices.Compact(members)
 	if i, ok := t.byKey[string(t.keyOf(members))]; ok {
 		return i, nil
 	}
@@ -93,8 +102,12 @@ func (t *hopTable) set(members []uint32) (uint32, error) {
 }
 
 func (t *hopTable) put(i uint32, members []uint32) {
-	t.sets[i] = hopSet{members: members}
+	t.fill(i, members)
 	t.byKey[string(t.keyOf(members))] = i
+}
+
+func (t *hopTable) fill(i uint32, members []uint32) {
+	t.sets[i] = hopSet{members: members}
 	for _, m := range members {
 		t.members[m].refs++
 	}
@@ -142,26 +155,41 @@ func (t *hopTable) unref(set uint32) {
 // collect forgets the sets without routes and the members without sets, and
 // gives the operations that remove them from the kernel, groups first.
 func (t *hopTable) collect() []NextHopOp {
-	var groups, members []NextHopOp
+	var ops []NextHopOp
 	for _, i := range t.unused {
 		s := &t.sets[i]
 		if s.refs > 0 || s.members == nil {
 			continue // used again, or listed twice
 		}
-		if s.group != nil {
-			groups = append(groups, deletion(groupID(t.slot, i)))
+		if s.group != nil || s.wrong {
+			ops = append(ops, deletion(groupID(t.slot, i)))
 		}
-		delete(t.byKey, string(t.keyOf(s.members)))
-		for _, m := range s.members {
-			if t.members[m].refs--; t.members[m].refs == 0 {
-				members = append(members, t.dropMember(m)...)
-			}
+		if s.own {
+			t.own--
+		} else {
+			delete(t.byKey, string(t.keyOf(s.members)))
 		}
+		t.leave(s.members)
 		t.sets[i] = hopSet{}
 		t.freeS = append(t.freeS, i)
 	}
 	t.unused = t.unused[:0]
-	return append(groups, members...)
+	for _, m := range t.loose {
+		if t.members[m].refs == 0 && t.members[m].hop != (NextHop{}) {
+			ops = append(ops, t.dropMember(m)...)
+		}
+	}
+	t.loose = t.loose[:0]
+	return ops
+}
+
+// leave takes the reference of a set from its members.
+func (t *hopTable) leave(members []uint32) {
+	for _, m := range members {
+		if t.members[m].refs--; t.members[m].refs == 0 {
+			t.loose = append(t.loose, m)
+		}
+	}
 }
 
 func (t *hopTable) dropMember(m uint32) (ops []NextHopOp) {

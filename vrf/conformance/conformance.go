@@ -42,6 +42,8 @@ type Setup struct {
 	VRF bool
 	// Plain: it has no next-hop objects, or they are switched off.
 	Plain bool
+	// Shared: it has no resilient groups, or they are switched off.
+	Shared bool
 	// Short leaves out what a VRF device makes no difference to, for a machine
 	// that is slow, if all runs elsewhere.
 	Short bool
@@ -67,6 +69,11 @@ func Run(t *testing.T, s Setup) {
 		"damaged": damaged, "damaged by many": damagedByMany, "damaged after a restart": damagedAfterRestart,
 		"foreign next hops": foreignNextHops, "carrier missing at start": carrierMissing,
 		"uplink made anew": uplinkMadeAnew,
+		"anycast changes":  anycastChanges, "anycast after a restart": anycastRestart,
+		"anycast over a lost plane": anycastPlaneLost, "anycast damaged": anycastDamaged,
+	}
+	if s.Shared {
+		hosts = nil // they know nothing of groups
 	}
 	for name, f := range hosts {
 		t.Run(name, func(t *testing.T) { f(t, newBench(t, s)) })

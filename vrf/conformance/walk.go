@@ -216,8 +216,22 @@ func (w *walk) check() {
 			w.fatalf("%s is in the kernel, and was not learned", p)
 		}
 	}
+	w.checkOwn()
 	if n := len(w.Foreign()); n != len(w.taken) {
 		w.fatalf("%d routes of others are there, want %d: %q", n, len(w.taken), w.Foreign())
+	}
+}
+
+// checkOwn: each anycast prefix has a group of its own, and nothing else has.
+func (w *walk) checkOwn() {
+	want := 0
+	for _, c := range w.want {
+		if several(c.NextHops) && !w.Plain && !w.Shared {
+			want++
+		}
+	}
+	if n := w.fib.Stats("public").Own; n != want {
+		w.fatalf("%d prefixes have a group of their own, want %d", n, want)
 	}
 }
 

@@ -26,6 +26,8 @@ type Kernel struct {
 	NoVRF bool
 	// NoObjects: there are no next-hop objects.
 	NoObjects bool
+	// NoResilient: there are no resilient groups.
+	NoResilient bool
 	// NoFilter: there is no nf_tables.
 	NoFilter bool
 	// NoAddressProtocols: addresses keep no protocol, as before Linux 5.18.

@@ -2,6 +2,7 @@ package fake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,11 +12,13 @@ import (
 
 var _ vrf.Dataplane = (*Kernel)(nil)
 
+var errGroupType = errors.New("a group of this type can't stand here")
+
 // State is for the FIB.
 func (k *Kernel) State(_ context.Context, links []string) (vrf.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := vrf.State{Ports: map[string]vrf.Port{}, Objects: !k.NoObjects}
+	s := vrf.State{Ports: map[string]vrf.Port{}, Objects: !k.NoObjects, Resilient: !k.NoObjects && !k.NoResilient}
 	for _, name := range links {
 		if l := k.links[name]; l != nil {
 			s.Ports[name] = vrf.Port{Index: l.Index, Master: l.Master, Running: l.Up && l.carrier}
@@ -57,7 +60,7 @@ func (k *Kernel) WriteNextHops(ctx context.Context, ops []vrf.NextHopOp, failed 
 
 func (k *Kernel) writeNextHop(op vrf.NextHopOp) error {
 	o := op.Object
-	_, exists := k.hops[o.ID]
+	old, exists := k.hops[o.ID]
 	switch {
 	case op.Delete:
 		k.deleteNextHop(o.ID)
@@ -65,6 +68,9 @@ func (k *Kernel) writeNextHop(op vrf.NextHopOp) error {
 	case exists && !op.Replace:
 		return vrf.ErrExists
 	case len(o.Group) > 0:
+		if err := k.checkGroup(o, old, op.Replace); err != nil {
+			return err
+		}
 		for _, id := range o.Group {
 			if m, ok := k.hops[id]; !ok || len(m.Group) > 0 {
 				return fmt.Errorf("group member %d: %w", id, errNoHop)
@@ -78,6 +84,18 @@ func (k *Kernel) writeNextHop(op vrf.NextHopOp) error {
 	}
 	o.Group = slices.Clone(o.Group)
 	k.hops[o.ID] = o
+	return nil
+}
+
+// checkGroup: a group is replaced only by one of its type, and a resilient one
+// keeps the number of its buckets.
+func (k *Kernel) checkGroup(o, old vrf.NextHopObject, replace bool) error {
+	switch {
+	case replace && old.ID == 0:
+		return vrf.ErrGone
+	case k.NoResilient && o.Resilience.Buckets > 0, old.ID != 0 && o.Resilience.Buckets != old.Resilience.Buckets:
+		return errGroupType
+	}
 	return nil
 }
 

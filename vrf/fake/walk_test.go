@@ -10,12 +10,12 @@ import (
 )
 
 func TestWalk(t *testing.T) {
-	for name, plain := range map[string]bool{"objects": false, "plain": true} {
+	for name, s := range map[string]conformance.Setup{"objects": {}, "shared": {Shared: true}, "plain": {Plain: true}} {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(r *rapid.T) {
-				s := conformance.Setup{VRF: true, Plain: plain, New: func(*testing.T) conformance.Target {
+				s := conformance.Setup{VRF: true, Plain: s.Plain, Shared: s.Shared, New: func(*testing.T) conformance.Target {
 					k := fake.New()
-					k.NoObjects = plain
+					k.NoObjects, k.NoResilient = s.Plain, s.Shared
 					return k
 				}}
 				choose := func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(r, label) }

@@ -13,6 +13,15 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, conformance.Setup{New: func(t *testing.T) conformance.Target { return newTarget(t, Options{}) }})
 }
 
+// TestConformanceShared has plain groups only, as on kernels that have no
+// resilient ones.
+func TestConformanceShared(t *testing.T) {
+	testenv.RequireRoot(t)
+	conformance.Run(t, conformance.Setup{Shared: true, New: func(t *testing.T) conformance.Target {
+		return newTarget(t, Options{NoResilientGroups: true})
+	}})
+}
+
 // TestConformancePlain keeps next hops in the routes, as on kernels that have
 // no next-hop objects.
 func TestConformancePlain(t *testing.T) {

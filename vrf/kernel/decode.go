@@ -103,28 +103,6 @@ func multipathOf(hops []vrf.Hop, dead []bool, b []byte) ([]vrf.Hop, []bool) {
 	return hops, dead
 }
 
-func parseNextHop(payload []byte) (o vrf.NextHopObject, ok bool) {
-	if len(payload) < 8 {
-		return o, false
-	}
-	o.Protocol = payload[2]
-	attributes(payload[8:], func(kind uint16, data []byte) {
-		switch kind {
-		case nhaID:
-			o.ID = u32(data)
-		case nhaOIF:
-			o.Hop.Port = int(u32(data))
-		case nhaGateway:
-			o.Hop.Gateway = addr(data)
-		case nhaGroup:
-			for ; len(data) >= 8; data = data[8:] {
-				o.Group = append(o.Group, u32(data))
-			}
-		}
-	})
-	return o, o.ID != 0
-}
-
 // parsedAddress is an address with its link by index.
 type parsedAddress struct {
 	vrf.Address

@@ -11,19 +11,12 @@ import (
 
 // What x/sys does not name.
 const (
-	rtmNewNextHop = 104
-	rtmDelNextHop = 105
-	rtmGetNextHop = 106
-	rtaVia        = 18
-	rtaNextHopID  = 30
-	nhaID         = 1
-	nhaGroup      = 2
-	nhaOIF        = 5
-	nhaGateway    = 6
-	ifaProto      = 11
-	fraL3MDev     = 19
-	fraProtocol   = 21
-	nlaTypeMask   = 0x3fff
+	rtaVia       = 18
+	rtaNextHopID = 30
+	ifaProto     = 11
+	fraL3MDev    = 19
+	fraProtocol  = 21
+	nlaTypeMask  = 0x3fff
 )
 
 func familyOf(a netip.Addr) byte {
@@ -144,46 +137,6 @@ func (s *socket) attrAddr(kind uint16, a netip.Addr) {
 	}
 	b := a.As16()
 	s.attr(kind, b[:])
-}
-
-// nextHop appends a message for a next-hop object.
-func (s *socket) nextHop(op *vrf.NextHopOp) {
-	o := &op.Object
-	if op.Delete {
-		at := s.begin(rtmDelNextHop, 0)
-		s.out = append(s.out, 0, 0, 0, 0, 0, 0, 0, 0)
-		s.attr32(nhaID, o.ID)
-		s.end(at)
-		return
-	}
-	flags := uint16(unix.NLM_F_CREATE | unix.NLM_F_EXCL)
-	if op.Replace {
-		flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
-	}
-	at := s.begin(rtmNewNextHop, flags)
-	family := byte(unix.AF_UNSPEC)
-	if len(o.Group) == 0 {
-		family = familyOf(o.Hop.Gateway)
-	}
-	s.out = append(s.out, family, 0, vrf.Protocol, 0, 0, 0, 0, 0)
-	s.attr32(nhaID, o.ID)
-	if len(o.Group) > 0 {
-		s.nextHopGroup(o.Group)
-	} else {
-		s.attrAddr(nhaGateway, o.Hop.Gateway)
-		s.attr32(nhaOIF, uint32(o.Hop.Port))
-	}
-	s.end(at)
-}
-
-// nextHopGroup appends the members, all of weight 1, which is encoded as 0.
-func (s *socket) nextHopGroup(ids []uint32) {
-	nest := s.nest(nhaGroup)
-	for _, id := range ids {
-		s.out = binary.NativeEndian.AppendUint32(s.out, id)
-		s.out = append(s.out, 0, 0, 0, 0)
-	}
-	s.endNest(nest)
 }
 
 // address appends a message for an address.

@@ -31,8 +31,12 @@ var ErrInterrupted = errors.New("interrupted by the change of an uplink")
 
 // NewFIB is inert, like New. Call Adopt before anything else.
 func NewFIB(o Options, vrfs []vrf.VRF, uplinks []vrf.Uplink) *FIB {
-	plane := &dataplane{ns: o.NetNS, noObjects: o.NoNextHopObjects}
-	return &FIB{plane: plane, fib: vrf.NewFIB(plane, vrfs, uplinks)}
+	f := &FIB{plane: newDataplane(o)}
+	f.fib = vrf.NewFIB(f.plane, vrfs, uplinks)
+	if o.Resilience.Buckets > 0 {
+		f.fib.SetResilience(o.Resilience)
+	}
+	return f
 }
 
 // Close closes the sockets. The kernel keeps its routes.
@@ -122,13 +126,20 @@ func (f *FIB) Stats(vrf string) vrf.Stats {
 
 // dataplane is the kernel as the FIB of package vrf sees it.
 type dataplane struct {
-	ns        int
-	noObjects bool
-	socket    *socket
-	handle    *netlink.Handle
+	ns          int
+	noObjects   bool
+	noResilient bool
+	probed      bool // whether there are resilient groups
+	resilient   bool
+	socket      *socket
+	handle      *netlink.Handle
 }
 
 var _ vrf.Dataplane = (*dataplane)(nil)
+
+func newDataplane(o Options) *dataplane {
+	return &dataplane{ns: o.NetNS, noObjects: o.NoNextHopObjects, noResilient: o.NoResilientGroups}
+}
 
 func (p *dataplane) open() error {
 	k := Kernel{ns: p.ns, socket: p.socket, handle: p.handle}
@@ -169,6 +180,11 @@ func (p *dataplane) State(ctx context.Context, links []string) (vrf.State, error
 	}
 	var err error
 	state.NextHops, state.Objects, err = p.socket.nextHops(ctx)
+	if err == nil && state.Objects && !p.noResilient && !p.probed {
+		p.resilient, err = p.socket.resilient(ctx)
+		p.probed = err == nil
+	}
+	state.Resilient = p.resilient
 	return state, err
 }
 
@@ -216,6 +232,9 @@ func (p *dataplane) WriteNextHops(ctx context.Context, ops []vrf.NextHopOp, fail
 		err := p.socket.batch(len(batch), func(i int, err error) {
 			if batch[i].Delete && errors.Is(err, unix.ENOENT) {
 				return
+			}
+			if batch[i].Replace && errors.Is(err, unix.ENOENT) {
+				err = fmt.Errorf("%w: %w", vrf.ErrGone, err)
 			}
 			failed(from+i, meaning(err))
 		})

@@ -23,6 +23,11 @@ type Options struct {
 	// the kernel has next-hop objects. For tests, and against a kernel whose
 	// objects are broken.
 	NoNextHopObjects bool
+	// NoResilientGroups makes the FIB use shared groups only although the kernel
+	// has resilient ones. For the same purposes.
+	NoResilientGroups bool
+	// Resilience is used instead of vrf.DefaultResilience if it has buckets.
+	Resilience vrf.Resilience
 }
 
 // Kernel brings a host's desired state into the kernel. It is safe for

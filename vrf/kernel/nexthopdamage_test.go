@@ -22,7 +22,13 @@ func TestDamagedNextHops(t *testing.T) {
 	k.ip("nexthop", "add", "id", "2010077777", "blackhole", "proto", "99")
 	state, err := k.State(t.Context(), nil)
 	must(t, err)
-	group := state.NextHops[slices.IndexFunc(state.NextHops, func(o vrf.NextHopObject) bool { return len(o.Group) > 1 })]
+	find := func(resilient bool) vrf.NextHopObject {
+		return state.NextHops[slices.IndexFunc(state.NextHops, func(o vrf.NextHopObject) bool {
+			return len(o.Group) > 0 && o.Resilience.Buckets > 0 == resilient
+		})]
+	}
+	group, own := find(false), find(true)
+	other := own.Group[slices.IndexFunc(own.Group, func(id uint32) bool { return id != group.Group[0] })]
 	member := state.NextHops[slices.IndexFunc(state.NextHops, func(o vrf.NextHopObject) bool { return o.ID == group.Group[0] })]
 	dev := k.ip("nexthop", "get", "id", fmt.Sprint(member.ID))
 	_, dev, _ = strings.Cut(dev, " dev ")
@@ -33,7 +39,9 @@ func TestDamagedNextHops(t *testing.T) {
 	before := show()
 	for _, c := range []struct{ what, command string }{
 		{"a changed member", fmt.Sprintf("nexthop replace id %d via %s dev %s proto 201", member.ID, member.Hop.Gateway.Next(), dev)},
-		{"a changed group", fmt.Sprintf("nexthop replace id %d group %d proto 201", group.ID, group.Group[0])},
+		{"a changed group", fmt.Sprintf("nexthop replace id %d group %d proto 201", group.ID, other)},
+		{"a changed group of a prefix's own", fmt.Sprintf("nexthop replace id %d group %d type resilient buckets 240 idle_timer 3 proto 201", own.ID, own.Group[0])},
+		{"a deleted group of a prefix's own", fmt.Sprintf("nexthop del id %d", own.ID)},
 		{"a deleted member", fmt.Sprintf("nexthop del id %d", member.ID)},
 		{"a deleted group", fmt.Sprintf("nexthop del id %d", group.ID)},
 		{"all of ours flushed", "nexthop flush proto 201"},

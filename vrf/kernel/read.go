@@ -252,24 +252,3 @@ func (s *socket) routes(ctx context.Context, table uint32, f func(*dumped)) erro
 func noTable(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT)
 }
-
-// nextHops dumps the next-hop objects of our id range. ok is false where the
-// kernel has no such objects.
-func (s *socket) nextHops(ctx context.Context) (list []vrf.NextHopObject, ok bool, err error) {
-	err = retry("next hops", func() error {
-		list = list[:0]
-		s.reset()
-		at := s.begin(rtmGetNextHop, unix.NLM_F_DUMP)
-		s.out = binary.NativeEndian.AppendUint64(s.out, 0)
-		s.end(at)
-		return s.dump(ctx, func(kind uint16, payload []byte) {
-			if o, ok := parseNextHop(payload); ok && vrf.OwnNextHop(o.ID) {
-				list = append(list, o)
-			}
-		})
-	})
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
-		return nil, false, nil
-	}
-	return list, true, err
-}

@@ -40,7 +40,7 @@ func newTarget(t testing.TB, o Options) *target {
 	t.Cleanup(func() { f.Close() })
 	o.NetNS = int(f.Fd())
 	k.Kernel = New(o)
-	k.dataplane = &dataplane{ns: o.NetNS, noObjects: o.NoNextHopObjects}
+	k.dataplane = newDataplane(o)
 	t.Cleanup(func() {
 		if err := k.Kernel.Close(); err != nil {
 			t.Error(err)

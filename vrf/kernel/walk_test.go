@@ -12,8 +12,8 @@ import (
 // that the fake's manners are seen to be the kernel's.
 func TestWalk(t *testing.T) {
 	testenv.RequireRoot(t)
-	for name, plain := range map[string]bool{"objects": false, "plain": true} {
-		t.Run(name, func(t *testing.T) { walk(t, conformance.Setup{Plain: plain}, 4, 40) })
+	for name, s := range map[string]conformance.Setup{"objects": {}, "shared": {Shared: true}, "plain": {Plain: true}} {
+		t.Run(name, func(t *testing.T) { walk(t, s, 4, 40) })
 	}
 }
 
@@ -23,7 +23,9 @@ func TestWalkVRF(t *testing.T) {
 }
 
 func walk(t *testing.T, s conformance.Setup, seeds uint64, steps int) {
-	s.New = func(t *testing.T) conformance.Target { return newTarget(t, Options{NoNextHopObjects: s.Plain}) }
+	s.New = func(t *testing.T) conformance.Target {
+		return newTarget(t, Options{NoNextHopObjects: s.Plain, NoResilientGroups: s.Shared})
+	}
 	for seed := range seeds {
 		random := rand.New(rand.NewPCG(seed, 1))
 		conformance.Walk(t, s, func(_ string, n int) int { return random.IntN(n) }, t.Fatalf, steps)
