@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,7 +83,7 @@ func (c *Client) Effect(ctx context.Context, sequence uint64) (Expectation, erro
 	}
 	switch {
 	case reply.Error != nil && reply.Error.Code == codeUnavailable:
-		return Expectation{}, fmt.Errorf("%w: %s", errUnavailable, reply.Error.Reason)
+		return Expectation{}, fmt.Errorf("the log service can't tell the effect of %d just now: %s", sequence, reply.Error.Reason)
 	case reply.Error != nil:
 		return Expectation{}, reply.Error
 	case reply.Expectation == nil:
@@ -107,7 +108,7 @@ func (c *Client) Await(ctx context.Context, x Expectation, o AwaitOptions) ([]Ho
 	defer look.Stop()
 	over := time.NewTimer(time.Until(a.end.Add(effectGrace)))
 	defer over.Stop()
-	for a.ask(time.Now()); a.open > 0; {
+	for a.ask(time.Now()); a.open > 0 && !a.over(time.Now()); {
 		select {
 		case <-ctx.Done():
 			return a.hosts(), ctx.Err()
@@ -141,6 +142,7 @@ type asked struct {
 	HostEffect
 	at   time.Time // when it was asked last
 	due  time.Time // to be asked again
+	owes bool      // an answer to that
 	done bool      // nothing more is to be heard
 }
 
@@ -189,12 +191,17 @@ func (a *asking) ask(now time.Time) {
 		if payload == nil {
 			payload, _ = json.Marshal(effectQuestion{a.x.Effect, wait.Seconds()}) // has nothing that can't be
 		}
-		h.at, h.due = now, now.Add(wait+effectGrace)
+		h.at, h.due, h.owes = now, now.Add(wait+effectGrace), true
 		if err := a.nc.PublishRequest(SubjectEffect+"."+h.Hypervisor, a.inbox(h.Hypervisor), payload); err != nil {
-			h.due = now.Add(effectAgain)
+			h.due, h.owes = now.Add(effectAgain), false
 			a.note(h, EffectSilent, "it can't be asked: "+explain(a.nc, err).Error())
 		}
 	}
+}
+
+// over tells whether the time is over and nobody owes an answer.
+func (a *asking) over(now time.Time) bool {
+	return !now.Before(a.end) && !slices.ContainsFunc(a.ordered, func(h *asked) bool { return h.owes && !h.done })
 }
 
 // hear takes an answer. Of who isn't asked, and of one who claims to be another,
@@ -205,6 +212,7 @@ func (a *asking) hear(m *nats.Msg, now time.Time) {
 	if h == nil || h.done {
 		return
 	}
+	h.owes = false
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 		h.due = now.Add(2 * effectAgain)
 		a.note(h, EffectSilent, "no agent answers")

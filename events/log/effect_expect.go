@@ -117,7 +117,7 @@ func (c *consequence) take(m message, subject string) error {
 func (c *consequence) before(ctx context.Context, vm string) (*projector.Guest, error) {
 	m, ok := c.guests[vm]
 	if !ok || m.Prev == nil || m.Prev.Sequence == 0 {
-		return nil, fmt.Errorf("the event at %d says nothing of guest %q before it", m.event(), vm)
+		return nil, fmt.Errorf("the event says nothing of guest %q before it", vm)
 	}
 	r, ok, err := c.ledger.at(ctx, m.Prev.Sequence)
 	if err != nil || !ok {
@@ -149,6 +149,11 @@ func (c *consequence) describe(ctx context.Context, e *Effect) (*projector.Guest
 	case *events.VMDeleted:
 		return c.ended(ctx, e, d.VM)
 	case *events.IPReleased:
+		if d.VM == "" { // the only one that had it, and so the only one that changed
+			for vm := range c.guests {
+				return c.ended(ctx, e, vm)
+			}
+		}
 		return c.ended(ctx, e, d.VM)
 	case *events.VMMigrationStarted:
 		g := c.after[d.VM]

@@ -69,6 +69,7 @@ func TestWhatAnEventIsToBringAbout(t *testing.T) {
 		{anycast("vm1"), `homed vm1 hv1 [vm1-0] ["public 203.0.113.9/32 50"] [hv1 hv2 hv3] without [hv4]`},
 		{anycast("vm2"), `homed vm2 hv2 [vm2-0] ["public 203.0.113.9/32 50 shared"] [hv2 hv1 hv3] without [hv4]`},
 		{&events.IPReleased{Prefix: pfx("203.0.113.9/32"), VM: "vm1"}, `ended vm1 hv1 [vm1-0] ["public 203.0.113.9/32 1050 shared"] [hv1] without []`},
+		{&events.IPReleased{Prefix: pfx("203.0.113.8/32")}, `ended vm2 hv2 [vm2-0] ["public 203.0.113.8/32 1050"] [hv2 hv1 hv3] without [hv4]`},
 		{&events.VMMigrationStarted{VM: "vm2", To: "hv3", Taps: []string{"t7"}}, `prepared vm2 hv3 [t7] [] [hv3] without []`},
 		{&events.VMMigrationAborted{VM: "vm2"}, `ended vm2 hv3 [t7] [] [hv3] without []`},
 		{&events.HypervisorDrained{Hypervisor: "hv3"}, `drained  hv3 [] [] [hv3] without []`},
