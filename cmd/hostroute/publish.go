@@ -47,12 +47,7 @@ func (a *app) publish(ctx context.Context, data events.Data) error {
 		e.ID = stored.ID
 		return writeJSON(a.stdout, receipt{stored, e})
 	}
-	verb := "stored"
-	if stored.Duplicate {
-		verb = "stored already as"
-	}
-	_, err = fmt.Fprintf(a.stdout, "%s %d: %s\n", verb, stored.Sequence, sentence(data))
-	return err
+	return a.acknowledge(stored, data)
 }
 
 // refusal tells what the log refuses from what kept it from being asked.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"net"
@@ -19,6 +20,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/hostroute/hostroute/events/log"
 )
 
 var updateScripts = flag.Bool("update", false, "write what the scripts compare with anew")
@@ -36,6 +39,8 @@ func TestMain(m *testing.M) {
 //	                 routes.json, peers.json, guests.json and explain-ADDRESS.json,
 //	                 in place of an agent
 //	leaving SOCKET FILE  answers in place of an agent that is told to leave
+//	witness HV FILE  answers as the agent of a hypervisor whether it has an effect,
+//	                 with what the file has then
 //	status N CMD…    runs a command and wants this exit code
 //	expand FILE      puts the values of variables into a file
 //	await FILE TEXT  waits until a file has a text
@@ -56,7 +61,7 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"log": serveLog, "answer": answer, "status": status, "await": await, "expand": expand, "poison": poison, "stream": alterStream, "leaving": leaving, "times": times,
+			"log": serveLog, "answer": answer, "status": status, "await": await, "expand": expand, "poison": poison, "stream": alterStream, "leaving": leaving, "times": times, "witness": witness,
 		},
 	})
 }
@@ -206,6 +211,35 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%s has no %q after a minute:\n%s", args[0], args[1], b)
 		}
 	}
+}
+
+func witness(ts *testscript.TestScript, _ bool, args []string) {
+	nc, err := log.Connect(ts.Getenv("HOSTROUTE_LOG"), log.ConnectOptions{})
+	ts.Check(err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	w := log.NewEffectWitness(nc, args[0], func() func(log.Effect) log.EffectAnswer {
+		return func(log.Effect) (answer log.EffectAnswer) {
+			b, err := os.ReadFile(ts.MkAbs(args[1]))
+			if err = errors.Join(err, json.Unmarshal(b, &answer)); err != nil {
+				answer.Lacks = []string{err.Error()}
+			}
+			return answer
+		}
+	}, nil)
+	go func() { ended <- w.Run(ctx) }()
+	ts.Defer(func() {
+		stop()
+		ts.Check(<-ended)
+		nc.Close()
+	})
+	deadline := time.Now().Add(time.Minute)
+	for tick := time.NewTicker(time.Millisecond); nc.NumSubscriptions() == 0; <-tick.C {
+		if time.Now().After(deadline) {
+			ts.Fatalf("the agent of %s doesn't listen", args[0])
+		}
+	}
+	ts.Check(nc.Flush())
 }
 
 func times(ts *testscript.TestScript, _ bool, args []string) {

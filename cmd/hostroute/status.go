@@ -46,6 +46,9 @@ func (a *app) showStatus(s agent.Status) error {
 		t.row("planes", planes(s.Planes))
 	}
 	t.row("guests", fmt.Sprintf("%d at home, %d being prepared, %d forwarded", s.Guests.Home, s.Guests.Preparing, s.Guests.Forwarding))
+	if s.Drain != nil {
+		t.row("drained", left(*s.Drain))
+	}
 	return t.flush()
 }
 

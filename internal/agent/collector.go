@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/hostroute/hostroute/events/log"
 	"github.com/hostroute/hostroute/internal/bfd/control"
 	"github.com/hostroute/hostroute/internal/bgp/session"
 	"github.com/hostroute/hostroute/internal/config"
@@ -151,6 +152,18 @@ func (c *collector) kernel(ch chan<- prometheus.Metric, o observation) {
 	c.guests.tell(ch, float64(o.status.Guests.Home), "home")
 	c.guests.tell(ch, float64(o.status.Guests.Preparing), "preparing")
 	c.guests.tell(ch, float64(o.status.Guests.Forwarding), "forwarding")
+	c.drain(ch, o.status.Drain)
+}
+
+func (c *collector) drain(ch chan<- prometheus.Metric, d *log.Drain) {
+	c.drained.tell(ch, truth(d != nil))
+	if d == nil {
+		return
+	}
+	c.drainGuests.tell(ch, float64(d.Guests), "homed")
+	c.drainGuests.tell(ch, float64(d.Members), "member")
+	c.drainDelivered.tell(ch, float64(d.Delivered))
+	c.drainWatched.tell(ch, d.Window)
 }
 
 func (c *collector) routes(ch chan<- prometheus.Metric, o observation) {

@@ -24,6 +24,7 @@ type metrics struct {
 	operations, rounds, applied                           metric
 	learned, dirty, pending, writeErrors, groups, dropped metric
 	absentTaps, guests                                    metric
+	drained, drainGuests, drainDelivered, drainWatched    metric
 	planeSound, uplinkPresent, uplinkCarrier, uplinkUsed  metric
 
 	announcements, established, since, received, announced, falls, kept, malformed metric
@@ -77,6 +78,10 @@ func (m *metrics) ofHost() {
 	m.uplinkUsed = m.gauge("uplink_used", "1 while learned routes lead over the port wherever they can.", "uplink", "vrf", "plane")
 	m.planeSound = m.gauge("plane_sound", "1 if nothing is wrong with the plane: else `hostroute status` says what.", "plane")
 	m.guests = m.gauge("guests", "Guests by what this hypervisor does for them.", "duty")
+	m.drained = m.gauge("drain_active", "1 while the log has this hypervisor drained.")
+	m.drainGuests = m.gauge("drain_guests", "Guests that are homed on a drained hypervisor: members hold nothing but anycast prefixes. Absent while it isn't drained.", "kind")
+	m.drainDelivered = m.gauge("drain_delivered_packets", "Packets to guests of a drained hypervisor within the time that is watched. Absent while it isn't drained.")
+	m.drainWatched = m.gauge("drain_watched_seconds", "Over which time the packets are counted: the last 5 s, less at first. Absent while it isn't drained.")
 }
 
 func (m *metrics) ofSessions() {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/hostroute/hostroute/events/log"
 	"github.com/hostroute/hostroute/internal/bfd/control"
 	"github.com/hostroute/hostroute/internal/bgp/session"
 	"github.com/hostroute/hostroute/internal/dhcp/server"
@@ -36,6 +37,8 @@ type Status struct {
 	// Planes says what each plane is worth.
 	Planes []PlaneStatus `json:"planes,omitempty"`
 	Guests GuestCount    `json:"guests"`
+	// Drain is what is left on a drained hypervisor; absent on any other.
+	Drain *log.Drain `json:"drain,omitempty"`
 	// Services are those of taps that don't run just now, and why.
 	Services []string `json:"services,omitempty"`
 }

@@ -54,6 +54,7 @@ func (a *Agent) look() (Status, []problem) {
 	if n := len(applied.orphans.list); n > 0 {
 		s.Log.HeldBack, s.Log.HeldBackRoutes = applied.orphans.holding(), n
 	}
+	s.Drain = a.drain.status()
 	peers := a.peers()
 	s.Planes = a.planes(peers)
 	found := findings(s, peers)
