@@ -80,6 +80,8 @@ func Plan(desired Host, actual Actual, o Options) Result {
 	p.sharedRoutes()
 	if o.Sweep {
 		p.sweep()
+	} else {
+		p.clear()
 	}
 	p.fillBlackholes()
 	first, last := p.filter(desired)

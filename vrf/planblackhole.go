@@ -35,3 +35,16 @@ func (p *planner) fillBlackholes() {
 		}
 	}
 }
+
+// clear removes routes to taps that are in the way of a blackhole: whoever wants
+// one for a prefix that no tap is to have knows that it is delivered elsewhere, and
+// need not have heard of everything else.
+func (p *planner) clear() {
+	for _, r := range p.actual.Routes {
+		_, served := p.desired[r.key()]
+		_, dropped := p.desired[routeKey{r.Table, r.Prefix, MetricBlackhole}]
+		if dropped && !served && r.Metric == MetricGuest && !p.untouchable(r) {
+			p.add(DeleteRoute{r})
+		}
+	}
+}
