@@ -87,12 +87,15 @@ func (a *applier) announce(set []bgp.Announcement) {
 	a.announcer.Announce(set)
 }
 
-// inOrder sorts a set, so that what is announced for another reason is the same.
-func inOrder(set []bgp.Announcement) []bgp.Announcement {
-	slices.SortFunc(set, func(a, b bgp.Announcement) int {
+// union adds to a set what is not in it, in the order of VRFs and prefixes, so that
+// what is announced for another reason than before is the same.
+func union(set, more []bgp.Announcement) []bgp.Announcement {
+	all := slices.Concat(set, more)
+	order := func(a, b bgp.Announcement) int {
 		return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix))
-	})
-	return set
+	}
+	slices.SortStableFunc(all, order) // so that those of the set come first
+	return slices.CompactFunc(all, func(a, b bgp.Announcement) bool { return order(a, b) == 0 })
 }
 
 func sameAnnouncement(a, b bgp.Announcement) bool {

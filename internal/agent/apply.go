@@ -216,7 +216,7 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	taps, problems := a.servable(host)
 	moved := a.moving.step(now, handover.Input{
 		Own: a.moving.own(state, arrived, a.snapshot().present), Departures: departures(host),
-		Announced: before, Current: a.projection.Current(), Fenced: host.Fenced,
+		Announced: before, Known: known, Current: a.projection.Current(), Fenced: host.Fenced,
 	})
 	desired.Taps, desired.Blackholes = withhold(taps, moved.Withheld), a.blackholes(moved.Blackholes)
 
@@ -241,7 +241,7 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	// Where the kernel could not be read what was announced stays: that is no
 	// knowledge that it is gone.
 	if known = known && planned && unread == nil; known {
-		a.announce(inOrder(append(reachable(host.Announcements, desired.Taps, present, refused), beyond...)))
+		a.announce(union(reachable(host.Announcements, desired.Taps, present, refused), beyond))
 	}
 	return known, err
 }

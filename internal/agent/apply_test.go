@@ -114,7 +114,7 @@ type testbed struct {
 func newTestbed(t *testing.T) *testbed {
 	b := &testbed{kernel: fake.New(), projection: &projection{state: projector.New(), inSync: true}}
 	b.kernel.Fault = func(op vrf.Op) error {
-		if d, ok := op.(vrf.DeleteRoute); ok {
+		if d, ok := op.(vrf.DeleteRoute); ok && d.Route.Metric == vrf.MetricGuest {
 			b.journal = append(b.journal, "delete "+d.Route.Prefix.String())
 		}
 		return nil

@@ -146,7 +146,7 @@ func (m *moving) own(s *projector.State, arrived func(string) bool, present map[
 			}
 			list = append(list, handover.Own{
 				Key: handover.Key{VRF: f.VRF, Prefix: a.Prefix}, VM: g.VM, Epoch: g.Epoch, Preference: bgp.Preference(moves, false),
-				Anycast: a.Role == events.RoleAnycast, Came: g.Previous != nil || early, Early: early, Served: present[tap],
+				Anycast: a.Role == events.RoleAnycast, Came: g.Previous != nil || early, Leaving: g.Next != nil && !early, Early: early, Served: present[tap],
 			})
 		}
 	}

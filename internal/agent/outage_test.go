@@ -111,7 +111,7 @@ func newOutageBed(state string, c *cable) *outageBed {
 func (b *outageBed) run(t *testing.T) (end func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
-	a := &Agent{ledger: b.task, apply: b.applier}
+	a := &Agent{ledger: b.task, apply: b.applier, effects: &effects{}}
 	for _, run := range []func(context.Context) error{b.task.Run, b.applier.Run, a.forwardChanges} {
 		tasks.Go(func() {
 			if err := run(ctx); err != nil {

@@ -13,6 +13,7 @@ type departure struct {
 	since      Instant
 	kept       *bgp.Announcement // nil: it is not announced
 	blackholed bool
+	ended      bool // the log doesn't tell of it any more
 	over       bool // nothing is done about it any more
 }
 
@@ -36,7 +37,7 @@ func (m *Machine) part(now Instant, in Input, before map[Key]*own, announced map
 		}
 	}
 	for key, h := range before {
-		if m.own[key] != nil || told[key] {
+		if m.own[key] != nil || told[key] || !in.Known {
 			continue
 		}
 		d := &departure{vm: h.VM, since: now}
@@ -46,8 +47,12 @@ func (m *Machine) part(now Instant, in Input, before map[Key]*own, announced map
 		m.left[key] = d
 	}
 	for key, d := range m.left {
-		if !told[key] && (d.moved() || now >= d.since.Add(Quiet)) {
+		switch {
+		case told[key]:
+		case d.over:
 			delete(m.left, key)
+		default: // it may have moved on from there, or be deleted
+			d.ended = true
 		}
 	}
 }
@@ -82,7 +87,7 @@ func (m *Machine) leave(now Instant, key Key, d *departure, in Input, announced 
 		out.Keep = append(out.Keep, *d.kept)
 	}
 	d.blackholed = m.due(now, d.since.Add(drop))
-	if !d.blackholed && d.moved() && !there {
+	if !d.blackholed && d.moved() && !d.ended && !there {
 		d.blackholed = m.due(now, d.since.Add(Longest))
 	}
 	if d.over = !d.blackholed; !d.over {

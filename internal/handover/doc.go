@@ -29,7 +29,10 @@
 // # How it fails
 //
 // A new home that announces nothing costs what comes for it [Longest] of silence
-// here, and an unreachable after that. A log that is out of reach leaves what was
+// here, and an unreachable after that. What a reflector keeps of an agent that was
+// restarted without the log may be the path of a home of before, and be followed
+// until that agent speaks: packets for a guest that has moved twice meanwhile may
+// then go in circles for so long. A log that is out of reach leaves what was
 // heard over BGP as the last word.
 //
 // # How it is tested

@@ -61,6 +61,7 @@ type Own struct {
 	Preference uint32
 	Anycast    bool // it has other homes, too
 	Came       bool // the guest was homed elsewhere before
+	Leaving    bool // the guest is about to move, as the log says
 	Early      bool // it was seen here, and the log doesn't say yet that it moved
 	Served     bool // its tap was there when that was looked at last
 }
@@ -88,6 +89,9 @@ type Input struct {
 	Departures []Departure
 	// Announced is what this run has announcing now.
 	Announced []bgp.Announcement
+	// Known is unset while what is missing from Own and Departures may be so for lack
+	// of knowledge.
+	Known bool
 	// Current is set while nothing of the log is known to be missing.
 	Current bool
 	// Fenced hypervisors announce nothing, nor go on with it.
@@ -100,7 +104,7 @@ type Input struct {
 type Output struct {
 	// Withheld are own prefixes that are neither delivered nor announced.
 	Withheld map[Key]bool
-	// Keep is announced although nothing here serves it any more.
+	// Keep is announced although nothing here may serve it any more.
 	Keep []bgp.Announcement
 	// Blackholes are what is dropped without a word where no better route is.
 	Blackholes []Key
@@ -135,7 +139,7 @@ func (m *Machine) Step(now Instant, in Input) Output {
 	before := m.own
 	m.own = make(map[Key]*own, len(in.Own))
 	for _, o := range in.Own {
-		m.own[o.Key] = m.hold(now, before[o.Key], o, in, &out)
+		m.own[o.Key] = m.hold(now, before[o.Key], o, in, announced, &out)
 		delete(m.left, o.Key)
 	}
 	m.part(now, in, before, announced)

@@ -30,7 +30,7 @@ type bench struct {
 
 func newBench() *bench {
 	b := &bench{Machine: New()}
-	b.in.Current = true
+	b.in.Current, b.in.Known = true, true
 	b.in.Path = func(Key) (Path, bool) {
 		if b.path == nil {
 			return Path{}, false
@@ -66,9 +66,12 @@ func (b *bench) says(at time.Duration) string {
 	b.in.Announced = nil
 	var words []string
 	for _, o := range b.in.Own {
-		if out.Withheld[o.Key] {
+		switch {
+		case out.Withheld[o.Key]:
 			words = append(words, "withheld")
-		} else {
+		case !o.Served && len(out.Keep) > 0 || !o.Served && o.Leaving:
+			words = append(words, "lost")
+		default:
 			words = append(words, "ours")
 			b.in.Announced = append(b.in.Announced, bgp.Announcement{VRF: o.VRF, Prefix: o.Prefix, Preference: o.Preference})
 		}
@@ -107,13 +110,26 @@ func TestMachine(t *testing.T) {
 			{1030 * time.Millisecond, func(b *bench) { b.path = nil }, "blackhole, until 31s"}, // said no more
 			{31 * time.Second, func(b *bench) { b.hears(1049, true) }, ""},
 			{40 * time.Second, func(b *bench) { b.path = nil }, ""},
-			{50 * time.Second, func(b *bench) { b.home(2) }, "ours"},
+			{50 * time.Second, func(b *bench) { b.home(2) }, "ours, blackhole, until 1m20s"},
 		},
 		"it leaves twice": {
 			{0, func(b *bench) { b.home(0) }, "ours"},
 			{time.Second, func(b *bench) { b.away(1) }, "kept 100, blackhole, until 31s"},
 			{2 * time.Second, func(b *bench) { b.away(2); b.hears(1100, true) }, "kept 100, blackhole, until 32s"},
 			{3 * time.Second, func(b *bench) { b.hears(2050, true) }, "blackhole, until 32s"},
+		},
+		"it comes back before anybody has heard of its new home": {
+			{0, func(b *bench) { b.home(0) }, "ours"},
+			{time.Second, func(b *bench) { b.away(1) }, "kept 100, blackhole, until 31s"},
+			{2 * time.Second, func(b *bench) { b.home(2); b.in.Own[0].Served, b.in.Own[0].Leaving = false, true }, "lost, kept 100, blackhole, until 12s"},
+			{3 * time.Second, func(b *bench) { b.in.Own[0].Leaving = false }, "lost, kept 100, blackhole, until 32s"},
+			{4 * time.Second, func(b *bench) { b.in.Own[0].Served = true }, "ours, blackhole, until 32s"},
+		},
+		"it leaves, and moves on from there": {
+			{0, func(b *bench) { b.home(0) }, "ours"},
+			{time.Second, func(b *bench) { b.away(1) }, "kept 100, blackhole, until 31s"},
+			{2 * time.Second, func(b *bench) { b.in.Departures = nil }, "kept 100, blackhole, until 31s"},
+			{31 * time.Second, nothing, ""},
 		},
 		"the new home is never heard of": {
 			{0, func(b *bench) { b.home(0) }, "ours"},
@@ -130,6 +146,10 @@ func TestMachine(t *testing.T) {
 			{time.Second, func(b *bench) { b.away(1) }, "kept 100, blackhole, until 31s"},
 			{2 * time.Second, func(b *bench) { b.in.Announced = nil }, "blackhole, until 31s"},
 		},
+		"what is missing for lack of knowledge hasn't left": {
+			{0, func(b *bench) { b.home(0) }, "ours"},
+			{time.Second, func(b *bench) { b.in.Own, b.in.Known = nil, false }, ""},
+		},
 		"a fenced hypervisor goes on with nothing": {
 			{0, func(b *bench) { b.home(0) }, "ours"},
 			{time.Second, func(b *bench) { b.away(1); b.in.Fenced = true }, "blackhole, until 31s"},
@@ -139,7 +159,7 @@ func TestMachine(t *testing.T) {
 			{time.Second, func(b *bench) { b.in.Own = nil }, "kept 100, blackhole, until 2s"},
 			{2 * time.Second, nothing, "blackhole, until 6s"},
 			{6 * time.Second, nothing, ""},
-			{7 * time.Second, func(b *bench) { b.home(1) }, "ours"},
+			{7 * time.Second, func(b *bench) { b.home(1) }, "ours, blackhole, until 37s"},
 			{8 * time.Second, func(b *bench) { b.in.Own = nil }, "kept 1100, blackhole, until 9s"},
 			{8100 * time.Millisecond, func(b *bench) { b.hears(2100, true) }, "blackhole, until 13s"},
 		},
@@ -160,6 +180,20 @@ func TestMachine(t *testing.T) {
 			{14 * time.Second, func(b *bench) { b.hears(2100, true) }, "withheld, blackhole"},
 			{15 * time.Second, func(b *bench) { b.in.Current = true; b.hears(50, true) }, "ours"},
 		},
+		"its tap goes before the log says that it has moved": {
+			{0, func(b *bench) { b.home(0) }, "ours"},
+			{time.Second, func(b *bench) { b.in.Own[0].Leaving = true }, "ours, kept 100, blackhole"},
+			{time.Minute, func(b *bench) { b.in.Own[0].Served = false }, "lost, kept 100, blackhole, until 1m10s"},
+			{61 * time.Second, func(b *bench) { b.in.Own[0].Served = true }, "ours, kept 100, blackhole"},
+			{2 * time.Minute, func(b *bench) { b.in.Own[0].Served = false }, "lost, kept 100, blackhole, until 2m10s"},
+			{121 * time.Second, func(b *bench) { b.hears(1100, false) }, "withheld, blackhole, until 2m11s"},
+			{122 * time.Second, func(b *bench) { b.away(1) }, "blackhole, until 2m32s"},
+		},
+		"and doesn't come back": {
+			{0, func(b *bench) { b.home(0); b.in.Own[0].Leaving = true }, "ours, blackhole"},
+			{time.Second, func(b *bench) { b.in.Own[0].Served = false }, "lost, kept 100, blackhole, until 11s"},
+			{11 * time.Second, nothing, "lost"},
+		},
 		"what is no newer home": {
 			{0, func(b *bench) { b.home(1) }, "ours"},
 			{1, func(b *bench) { b.hears(1101, true) }, "ours"},
@@ -169,23 +203,24 @@ func TestMachine(t *testing.T) {
 		"the tap of the new home comes late": {
 			{0, func(b *bench) {}, ""},
 			{time.Second, func(b *bench) { b.home(1); b.in.Own[0].Served = false }, "ours, blackhole, until 31s"},
-			{2 * time.Second, func(b *bench) { b.in.Own[0].Served = true }, "ours"},
-			{3 * time.Second, func(b *bench) { b.in.Own[0].Served = false }, "ours, blackhole, until 31s"},
+			{2 * time.Second, func(b *bench) { b.in.Own[0].Served = true }, "ours, blackhole, until 31s"},
 			{31 * time.Second, nothing, "ours"},
 		},
 		"or isn't known at the start": {
 			{0, func(b *bench) { b.home(1); b.in.Own[0].Served = false }, "ours, until 0s"},
 			{1, func(b *bench) { b.in.Own[0].Served = true }, "ours"},
+			{2, func(b *bench) { b.in.Own[0].Served = false }, "ours, blackhole, until 30s"},
+			{3, func(b *bench) { b.home(2) }, "ours, blackhole, until 30.000000003s"},
 		},
 		"a guest is seen before the log says so": {
 			{0, func(b *bench) { b.preparing = []string{"vm1", "vm2"} }, ""},
 			{time.Second, func(b *bench) { b.Seen("vm1"); b.Seen("vm3") }, "vm1 arrived, until 11s"},
-			{2 * time.Second, func(b *bench) { b.Seen("vm1"); b.home(1); b.in.Own[0].Early = true }, "ours, vm1 arrived, until 11s"},
-			{3 * time.Second, func(b *bench) { b.preparing = nil; b.home(1) }, "ours"},
+			{2 * time.Second, func(b *bench) { b.Seen("vm1"); b.home(1); b.in.Own[0].Early = true }, "ours, blackhole, vm1 arrived, until 11s"},
+			{3 * time.Second, func(b *bench) { b.preparing = nil; b.home(1) }, "ours, blackhole, until 32s"},
 		},
 		"and the log doesn't confirm it": {
 			{0, func(b *bench) { b.preparing = []string{"vm1"}; b.Seen("vm1") }, "vm1 arrived, until 10s"},
-			{1, func(b *bench) { b.home(1); b.in.Own[0].Early = true }, "ours, vm1 arrived, until 10s"},
+			{1, func(b *bench) { b.home(1); b.in.Own[0].Early = true }, "ours, blackhole, vm1 arrived, until 10s"},
 			{10 * time.Second, func(b *bench) { b.in.Own = nil }, "blackhole, until 15s"}, // not announced on
 			{15 * time.Second, func(b *bench) { b.Seen("vm1") }, ""},
 			{20 * time.Second, func(b *bench) { b.preparing = nil }, ""},

@@ -10,6 +10,9 @@ import (
 type own struct {
 	Own
 	since   Instant // of this guest and home
+	old     bool    // it was here before this run
+	back    bool    // it is announced since it was here before, and its tap isn't there yet
+	lost    Instant // when its tap was found gone; Never: it is there
 	claim   claim
 	claimed Instant // since when
 	rival   uint32  // generation of the other one
@@ -29,13 +32,17 @@ const (
 // is theirs, for a log that is out of reach or late, and ours again when the path
 // goes, or when the log, being in sync, still says so after Patience. That ruling
 // is about the home that was heard of; a newer one still is another matter.
-func (m *Machine) hold(now Instant, was *own, o Own, in Input, out *Output) *own {
-	h := &own{Own: o, since: now}
+func (m *Machine) hold(now Instant, was *own, o Own, in Input, announced map[Key]bgp.Announcement, out *Output) *own {
+	h := &own{Own: o, since: now, lost: Never}
 	if was != nil {
+		h.lost, h.back = was.lost, was.back
 		h.claim, h.claimed, h.rival, h.from = was.claim, was.claimed, was.rival, was.from
-		if was.VM == o.VM && was.Epoch == o.Epoch {
-			h.since = was.since
-		}
+	}
+	switch {
+	case was == nil || was.VM != o.VM || was.Epoch != o.Epoch:
+		h.old = !m.asked
+	default:
+		h.since, h.old = was.since, was.old
 	}
 	if o.Anycast {
 		h.claim = unclaimed
@@ -48,10 +55,36 @@ func (m *Machine) hold(now Instant, was *own, o Own, in Input, out *Output) *own
 			m.due(now, h.claimed.Add(Patience))
 		}
 	}
-	if h.claim == yielded || m.expected(now, h) {
+	kept, is := announced[o.Key]
+	if d := m.left[o.Key]; d != nil && d.kept != nil {
+		h.back = true
+	}
+	if path, ok := in.Path(o.Key); ok && path.Written && bgp.Generation(path.Preference) > bgp.Generation(kept.Preference) {
+		h.back = false // or who sends here would get it back from there
+	}
+	h.back = h.back && !h.Served
+	coming := m.expected(now, h)
+	staying := h.claim == unclaimed && (m.leaving(now, h) || h.back && coming)
+	if is && staying {
+		out.Keep = append(out.Keep, kept)
+	}
+	if h.claim == yielded || staying || coming {
 		out.Blackholes = append(out.Blackholes, o.Key)
 	}
 	return h
+}
+
+// leaving tells whether the guest is about to move away, as the log says, so that
+// its tap may go before its new home is heard of: what was announced then stays for
+// a while, and what comes for it gets no error.
+func (m *Machine) leaving(now Instant, h *own) bool {
+	switch {
+	case !h.Leaving || h.Served:
+		h.lost = Never
+	case h.lost == Never:
+		h.lost = now
+	}
+	return h.Leaving && (h.lost == Never || m.due(now, h.lost.Add(Patience)))
 }
 
 // contest looks whether somebody newer has the prefix.
@@ -71,12 +104,13 @@ func (h *own) contest(now Instant, in Input) {
 	}
 }
 
-// expected tells whether the guest has moved here and its tap is still to come:
-// what comes for it gets no error meanwhile. After a start the taps aren't known
-// before the first round.
+// expected tells whether the guest has moved here so lately that its tap may still
+// be to come, or to be made anew: what comes for it gets no error meanwhile. Of what
+// was here before this run it is not known when it came; that is let off when its
+// tap is there, which isn't known before the first round is over.
 func (m *Machine) expected(now Instant, h *own) bool {
 	switch {
-	case !h.Came || h.Served:
+	case !h.Came || h.old && h.Served:
 		return false
 	case !m.asked:
 		m.next = now
