@@ -24,7 +24,8 @@ func waiting(c *cobra.Command, wait *time.Duration) *cobra.Command {
 	return c
 }
 
-// effected is a stored event and its effect, as --json shows them.
+// effected is a stored event and its effect, as --json shows them. Without a
+// sequence nothing was stored, since it was so already.
 type effected struct {
 	receipt
 	Effect log.Expectation  `json:"effect"`
@@ -49,31 +50,66 @@ func (a *app) publishAndWait(ctx context.Context, data events.Data, wait time.Du
 		return err
 	}
 	defer p.Close()
-	stored, err := p.Publish(ctx, e)
+	r := effected{receipt: receipt{Event: e}}
+	r.Stored, err = p.Publish(ctx, e)
 	at := time.Now()
+	if x, ok := already(data, err); ok {
+		r.Effect, r.Duplicate = x, true
+		if !a.json {
+			fmt.Fprintln(a.stdout, err)
+		}
+		return a.await(ctx, p, r, at, wait)
+	}
 	if err != nil {
 		return refusal(err)
 	}
-	e.ID = stored.ID
-	result := effected{receipt: receipt{stored, e}}
+	r.Event.ID = r.ID
 	if !a.json {
-		if err := a.acknowledge(stored, data); err != nil {
+		if err := a.acknowledge(r.Stored, data); err != nil {
 			return err
 		}
 	}
-	if result.Effect, err = p.Effect(ctx, stored.Sequence); err != nil {
-		return errors.Join(a.onlyStored(result), fmt.Errorf("it is stored, but not known to be in effect: %w", err))
+	if r.Effect, err = p.Effect(ctx, r.Sequence); err != nil {
+		return errors.Join(a.onlyStored(r), fmt.Errorf("it is stored, but not known to be in effect: %w", err))
 	}
-	shown := a.showEffect(result.Effect, at)
+	return a.await(ctx, p, r, at, wait)
+}
+
+// await waits for an effect and says who has it.
+func (a *app) await(ctx context.Context, p publisher, r effected, at time.Time, wait time.Duration) error {
+	shown := a.showEffect(r.Effect, at)
 	var failed error
-	result.Hosts, failed = p.Await(ctx, result.Effect, log.AwaitOptions{Timeout: wait, Stored: at, Progress: shown.progress})
+	r.Hosts, failed = p.Await(ctx, r.Effect, log.AwaitOptions{Timeout: wait, Stored: at, Progress: shown.progress})
 	shown.line("")
 	if failed != nil && !errors.Is(failed, context.Canceled) {
-		return errors.Join(a.onlyStored(result), failed)
+		return errors.Join(a.onlyStored(r), failed)
 	}
-	result.Hosts = unserved(result.Effect, result.Hosts)
-	result.Done = !slices.ContainsFunc(result.Hosts, lacking)
-	return a.showHosts(result, wait, failed)
+	r.Hosts = unserved(r.Effect, r.Hosts)
+	r.Done = !slices.ContainsFunc(r.Hosts, lacking)
+	return a.showHosts(r, wait, failed)
+}
+
+// already gives the effect of what is refused since the hypervisor is so already:
+// a drain lasts, and who says it again wants to know how far it is.
+func already(data events.Data, err error) (log.Expectation, bool) {
+	var bad *events.Error
+	if !errors.As(err, &bad) || bad.Code != events.CodeExists {
+		return log.Expectation{}, false
+	}
+	of := func(kind log.EffectKind, hypervisor string) (log.Expectation, bool) {
+		return log.Expectation{Effect: log.Effect{Kind: kind, Hypervisor: hypervisor}, Hypervisors: []string{hypervisor}}, true
+	}
+	switch d := data.(type) {
+	case *events.HypervisorDrained:
+		return of(log.EffectDrained, d.Hypervisor)
+	case *events.HypervisorUndrained:
+		return of(log.EffectUndrained, d.Hypervisor)
+	case *events.HypervisorFenced:
+		return of(log.EffectFenced, d.Hypervisor)
+	case *events.HypervisorUnfenced:
+		return of(log.EffectUnfenced, d.Hypervisor)
+	}
+	return log.Expectation{}, false
 }
 
 // acknowledge says that an event is stored.
