@@ -98,6 +98,14 @@
 // mirror remembers what is no more, and hears of nothing new until the ledger is
 // as long again. Before it is, the mirror of an embedded server is made anew.
 //
+// # Effects
+//
+// Whether an event has had its effect nobody can read in the log. The service
+// computes from it what the event is to bring about ([Ledger.Effect]); each agent is
+// asked on a subject of its own and answers when it has it ([EffectWitness]), in an
+// inbox where only it may write. The asker ([Client.Await]) asks again whom it
+// doesn't hear from, so that nothing has to survive a restart.
+//
 // # Damaged messages
 //
 // A message that can't be read, be it damage, a type or version of a newer

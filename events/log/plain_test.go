@@ -22,7 +22,7 @@ func documented(t *testing.T) (list []exchange) {
 	}
 	lines := strings.Split(string(page), "\n")
 	for i, line := range lines {
-		if line == SubjectPublish && i+2 < len(lines) {
+		if (line == SubjectPublish || line == SubjectEffect || strings.HasPrefix(line, SubjectEffect+".")) && i+2 < len(lines) {
 			list = append(list, exchange{line, lines[i+1], lines[i+2]})
 		}
 	}
@@ -44,12 +44,14 @@ func TestWhatOtherLanguagesSend(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(plain.Close)
+	l.agents(func(Effect) EffectAnswer { return EffectAnswer{Has: true, Tick: 12, After: 0.0021} }, "hv1")
+	l.agents(func(Effect) EffectAnswer { return EffectAnswer{Lacks: []string{"no route to 203.0.113.7/32"}} }, "hv2")
 	list := documented(t)
 	if len(list) < 8 {
 		t.Fatalf("docs/publishing.md has %d exchanges", len(list))
 	}
 	for _, x := range list {
-		reply, err := plain.RequestWithContext(l.ctx, x.subject, []byte(x.payload))
+		reply, err := x.ask(plain)
 		if err != nil {
 			t.Fatalf("%s: %v", x.payload, err)
 		}
@@ -64,6 +66,23 @@ func TestWhatOtherLanguagesSend(t *testing.T) {
 			t.Errorf("%s: the answer is %s (-documented +got):\n%s", x.payload, reply.Data, diff)
 		}
 	}
+}
+
+// ask sends a request; what an agent is asked has an inbox with its name.
+func (x exchange) ask(nc *nats.Conn) (*nats.Msg, error) {
+	hypervisor, ofAgent := strings.CutPrefix(x.subject, SubjectEffect+".")
+	if !ofAgent {
+		return nc.Request(x.subject, []byte(x.payload), patience)
+	}
+	inbox := "_INBOX.UD42." + hypervisor + ".1"
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	if err := nc.PublishRequest(x.subject, inbox, []byte(x.payload)); err != nil {
+		return nil, err
+	}
+	return sub.NextMsg(patience)
 }
 
 func object(t *testing.T, b []byte) (o map[string]any) {

@@ -54,6 +54,11 @@
 // come and go (totals). The service manager is told that the agent is ready when
 // the kernel is what is known (see manager), and how it is, in a line.
 //
+// Who asks over the log whether an event has had its effect is answered when it
+// has: rounds, writes of learned routes and the log wake them (effects, and
+// holdings, which decides). While the hypervisor is drained, the counters of its
+// taps are read each second (drainWatch).
+//
 // # Stopping
 //
 // The end of the agent leaves everything in place: the kernel forwards on and
