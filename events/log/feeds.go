@@ -83,20 +83,21 @@ func (l *Ledger) compareMirror(ctx context.Context) (ahead uint64, err error) {
 }
 
 // comparePlace tells whether both have the same message at a sequence. One that
-// either has lost says nothing about the others.
+// either has lost says nothing about the others. The mirror is read as always,
+// through a consumer: the log service has no other right to it.
 func (l *Ledger) comparePlace(ctx context.Context, sequence uint64) (ahead uint64, err error) {
-	var both [2]raw
-	for i, stream := range []jetstream.Stream{l.ledger, l.feeds} {
-		var ok bool
-		both[i], ok, err = l.get.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) { return stream.GetMsg(ctx, sequence) })
-		if err != nil || !ok {
-			return 0, err
+	have, ok, err := l.get.one(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) { return l.ledger.GetMsg(ctx, sequence) })
+	if err != nil || !ok {
+		return 0, err
+	}
+	s := scan{stream: l.feeds, from: sequence, timeout: l.timeout}
+	err = s.run(ctx, func(r raw) error {
+		if r.Sequence == sequence && (r.Subject != have.Subject || r.link() != have.link()) {
+			ahead = sequence
 		}
-	}
-	if both[0].Subject != both[1].Subject || both[0].link() != both[1].link() {
-		return sequence, nil
-	}
-	return 0, nil
+		return errStop
+	})
+	return ahead, err
 }
 
 // renewMirror makes the mirror anew before the ledger grows past what it has
