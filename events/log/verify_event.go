@@ -121,7 +121,8 @@ func (v *verifier) differs(x, first verifiedMessage, want projector.Message, lin
 	is, err1 := projector.EncodeRegister(stored)
 	must, err2 := projector.EncodeRegister(want.State)
 	if err1 != nil || err2 != nil || string(is) != string(must) {
-		return FindingContradiction, fmt.Sprintf("it says %s; from the events before it follows %s", shortText(is), shortText(must))
+		says, follows := differing(is, must)
+		return FindingContradiction, fmt.Sprintf("it says %s; from the events before it follows %s", says, follows)
 	}
 	return v.coverage(x, want, links)
 }
@@ -177,12 +178,24 @@ func (v *verifier) heal(batch []verifiedMessage) {
 	}
 }
 
-func shortText(b []byte) string {
-	const most = 200
-	if len(b) > most {
-		return string(b[:most]) + "…"
+// differing cuts two texts to where they differ.
+func differing(a, b []byte) (string, string) {
+	const around, most = 40, 200
+	same := 0
+	for same < min(len(a), len(b)) && a[same] == b[same] {
+		same++
 	}
-	return string(b)
+	cut := func(text []byte) string {
+		s := strings.ToValidUTF8(string(text[max(0, same-around):min(len(text), same+most)]), "")
+		if same > around {
+			s = "…" + s
+		}
+		if len(text) > same+most {
+			s += "…"
+		}
+		return s
+	}
+	return cut(a), cut(b)
 }
 
 func shortList(names []string) string {

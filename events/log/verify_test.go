@@ -2,11 +2,13 @@ package log
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/mod/sumdb/tlog"
@@ -74,7 +76,8 @@ func rootOf(t rapid.TB, list []raw) tlog.Hash {
 	var s hashes
 	for i, r := range list {
 		p := placeOf(r)
-		leaf := append([]byte{0, 0, 0, 0, 0, 0, byte(p.sequence >> 8), byte(p.sequence)}, p.hash[:]...)
+		leaf := binary.BigEndian.AppendUint64([]byte{0, 0, 0, 0, 0, 0, byte(p.sequence >> 8), byte(p.sequence)}, uint64(r.Time.UnixNano()))
+		leaf = append(leaf, p.hash[:]...)
 		more, err := tlog.StoredHashes(int64(i), leaf, s)
 		if err != nil {
 			t.Fatal(err)
@@ -216,11 +219,14 @@ func TestCheckpointsShowARewrittenHistory(t *testing.T) {
 		t.Error("an altered checkpoint is taken for signed")
 	}
 	more := append(slices.Clone(list), raw{Subject: "hr.unheard.of", Sequence: uint64(len(list) + 1), Header: nats.Header{}})
+	later := slices.Clone(list)
+	later[1].Time = later[1].Time.Add(time.Second)
 	for name, c := range map[string]struct {
 		list []raw
 		want []FindingKind
 	}{
 		"as it was":        {list, nil},
+		"at another time":  {later, []FindingKind{FindingRewritten}},
 		"longer":           {more, []FindingKind{FindingUnreadable}},
 		"cut off":          {list[:len(list)-2], []FindingKind{FindingRewritten}},
 		"another last one": {write("a", "b", "x"), []FindingKind{FindingRewritten}},
@@ -273,6 +279,22 @@ func TestWhoReadsAnEntityNoticesItsDamage(t *testing.T) {
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: damage is told at %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// TestDifferencesAreShown has values of guests that hold much, and differ in the
+// end.
+func TestDifferencesAreShown(t *testing.T) {
+	long := strings.Repeat("x", 500)
+	for _, c := range [][4]string{
+		{"same", "same", "same", "same"},
+		{"null", `{"vm":"a"}`, "null", `{"vm":"a"}`},
+		{long + "1" + long, long + "2" + long, "…" + long[:40] + "1" + long[:199] + "…", "…" + long[:40] + "2" + long[:199] + "…"},
+		{long, long + "}", "…" + long[:40], "…" + long[:40] + "}"},
+	} {
+		if a, b := differing([]byte(c[0]), []byte(c[1])); a != c[2] || b != c[3] {
+			t.Errorf("got %q and %q, want %q and %q", a, b, c[2], c[3])
 		}
 	}
 }
