@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // NodeMachines holds what is between mobile guests and their taps: for each interface a bridge, to which the guest's
@@ -48,6 +45,7 @@ func (l *Lab) makeMobile(ctx context.Context, g Guest) error {
 		func() error { return bridges.run(ctx, machines) },
 		func() error { return cables.run(ctx, l.Topology.Namespace(g.Name)) },
 		func() error { return ports.run(ctx, machines) },
+		func() error { return l.forgetful(g) },
 		func() error { return l.AddTaps(ctx, g.Name, g.Hypervisor) },
 		func() error { return l.Resume(g.Name, g.Hypervisor) },
 	} {
@@ -73,13 +71,20 @@ func (l *Lab) AddTaps(ctx context.Context, guest, hypervisor string) error {
 	if err != nil {
 		return err
 	}
-	var b batch
+	var made, up batch
 	for _, i := range g.Interfaces {
-		b.add("link add %s type veth peer name %s netns %s", tapPort(i, hypervisor), i.Tap, l.Topology.Namespace(hypervisor))
-		b.add("link set %s up", tapPort(i, hypervisor))
+		made.add("link add %s type veth peer name %s netns %s", tapPort(i, hypervisor), i.Tap, l.Topology.Namespace(hypervisor))
+		made.add("link set %s master %s", tapPort(i, hypervisor), bridgeOf(g, i))
+		up.add("link set %s up", tapPort(i, hypervisor))
 	}
-	if err := b.run(ctx, l.Topology.Namespace(NodeMachines)); err != nil {
-		return fmt.Errorf("making the taps of %s on %s: %w", guest, hypervisor, err)
+	for _, step := range []func() error{
+		func() error { return made.run(ctx, l.namespaceOfMachines()) },
+		func() error { return l.switchPorts(g, closed, hypervisor) },
+		func() error { return up.run(ctx, l.namespaceOfMachines()) },
+	} {
+		if err := step(); err != nil {
+			return fmt.Errorf("making the taps of %s on %s: %w", guest, hypervisor, err)
+		}
 	}
 	return nil
 }
@@ -120,68 +125,42 @@ func (l *Lab) namespaceOfMachines() string { return l.Topology.Namespace(NodeMac
 
 // Pause stops a mobile guest: no tap of it forwards. What is sent to it is lost.
 func (l *Lab) Pause(guest string) error {
-	return l.switchPorts(guest, "pausing", func(s int, g Guest, i Interface) error {
-		for _, h := range l.Topology.Hypervisors {
-			// A port that isn't there or isn't plugged is what is wanted.
-			if err := port2bridge(s, unix.SIOCBRDELIF, bridgeOf(g, i), tapPort(i, h.Name)); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENODEV) {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// Resume lets a mobile guest that is paused go on on a hypervisor which has its taps.
-func (l *Lab) Resume(guest, hypervisor string) error {
-	return l.switchPorts(guest, "resuming", func(s int, g Guest, i Interface) error {
-		return port2bridge(s, unix.SIOCBRADDIF, bridgeOf(g, i), tapPort(i, hypervisor))
-	})
-}
-
-// switchPorts changes the bridges of a guest. It asks the kernel directly: a process would take longer to start than a
-// guest is paused.
-func (l *Lab) switchPorts(guest, doing string, change func(s int, g Guest, i Interface) error) error {
 	g, err := l.mobile(guest)
 	if err != nil {
 		return err
 	}
-	err = within(l.namespaceOfMachines(), func() error {
-		s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return os.NewSyscallError("socket", err)
-		}
-		defer unix.Close(s)
-		for _, i := range g.Interfaces {
-			if err := change(s, g, i); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", doing, guest, err)
+	var hypervisors []string
+	for _, h := range l.Topology.Hypervisors {
+		hypervisors = append(hypervisors, h.Name)
+	}
+	if err := l.switchPorts(g, closed, hypervisors...); err != nil {
+		return fmt.Errorf("pausing %s: %w", guest, err)
 	}
 	return nil
 }
 
-// port2bridge plugs a port into a bridge or pulls it out.
-func port2bridge(socket int, request uint, bridge, port string) error {
-	p, err := unix.NewIfreq(port)
+// Resume lets a mobile guest that is paused go on on a hypervisor which has its taps.
+func (l *Lab) Resume(guest, hypervisor string) error {
+	g, err := l.mobile(guest)
 	if err != nil {
 		return err
 	}
-	if err := unix.IoctlIfreq(socket, unix.SIOCGIFINDEX, p); err != nil {
-		return fmt.Errorf("looking for %s: %w", port, err)
+	for _, i := range g.Interfaces {
+		if !l.hasPort(tapPort(i, hypervisor)) {
+			return fmt.Errorf("resuming %s: %s has no %s", guest, hypervisor, i.Tap)
+		}
 	}
-	r, err := unix.NewIfreq(bridge)
-	if err != nil {
-		return err
-	}
-	r.SetUint32(p.Uint32())
-	if err := unix.IoctlIfreq(socket, request, r); err != nil {
-		return fmt.Errorf("plugging %s and %s: %w", port, bridge, err)
+	if err := l.switchPorts(g, open, hypervisor); err != nil {
+		return fmt.Errorf("resuming %s on %s: %w", guest, hypervisor, err)
 	}
 	return nil
+}
+
+func (l *Lab) hasPort(port string) bool {
+	return within(l.namespaceOfMachines(), func() error {
+		_, err := net.InterfaceByName(port)
+		return err
+	}) == nil
 }
 
 // Announcement is how a guest's arrival is told on its tap.

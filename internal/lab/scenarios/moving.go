@@ -29,9 +29,14 @@ type moves struct {
 	ended   bool
 }
 
-// probing is how often a packet is sent on each flow: as often as an emulated
-// machine carries it.
-func probing() time.Duration { return stretched(4 * time.Millisecond) }
+// probing is how often a packet is sent on each flow. An emulated machine carries
+// far fewer packets, and has longer gaps.
+func probing() time.Duration {
+	if lab.TimeFactor() > 1 {
+		return stretched(10 * time.Millisecond)
+	}
+	return 4 * time.Millisecond
+}
 
 // startMoves has everybody talk with a guest: the internet, and a guest on each
 // hypervisor.

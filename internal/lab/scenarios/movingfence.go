@@ -36,7 +36,7 @@ func (w *world) drainLeaves(ctx context.Context) error {
 	f.spread(ctx, "hv2 drained", withoutHV2)
 	w.story.Check("new homes avoid it: a migration to it is refused", w.refused(ctx, "VMMigrationStarted", map[string]any{"vm": "vm1", "to": "hv2"}))
 	w.lossless(ctx, t, "hv2 drained, its own guest served on")
-	out, err := w.hostroute(ctx, lab.NodeControl, "hypervisor", "drain", "hv2", "--wait", "--timeout", stretchedSeconds(5), "--log", w.LogURL())
+	out, err := w.hostroute(ctx, lab.NodeControl, "hypervisor", "drain", "hv2", "--wait="+stretchedSeconds(5), "--log", w.LogURL())
 	w.story.Show("hostroute hypervisor drain hv2 --wait", fmt.Sprint(out, errText(err)))
 	if err == nil {
 		err = errors.New("it says that it is done")
@@ -77,7 +77,7 @@ func (w *world) drainDone(ctx context.Context) error {
 	}
 	m.gaps.tell(w.story, "away from a drained host")
 	m.unharmed(ctx)
-	out, err := w.hostroute(ctx, lab.NodeControl, "hypervisor", "drain", "hv2", "--wait", "--timeout", stretchedSeconds(60), "--log", w.LogURL())
+	out, err := w.hostroute(ctx, lab.NodeControl, "hypervisor", "drain", "hv2", "--wait="+stretchedSeconds(60), "--log", w.LogURL())
 	w.story.Show("hostroute hypervisor drain hv2 --wait", out)
 	w.story.Check("drain --wait says that it is done", err)
 	return nil
