@@ -87,6 +87,10 @@ func (a *app) showVerified(v verified, wanted int) error {
 	if len(v.Findings) > 0 {
 		return unsound
 	}
+	if v.Messages == 0 { // sound is what it is, and not what who asks wants to hear
+		_, err := fmt.Fprintln(a.stdout, "the log is empty: nothing was ever stored in it, or all of it is gone")
+		return err
+	}
 	words := ""
 	if wanted > 0 {
 		words = ", and is what " + count(wanted, "checkpoint") + " said"
