@@ -14,6 +14,22 @@
 // for a second one. Run executes: what fails stops only what depends on it and
 // is found again by the next plan, so there is no state of retries anywhere.
 //
+// # What moves, and what several have
+//
+// A blackhole is written before anything of a tap and removed after everything,
+// so that between it and a tap's route of the same prefix there is no gap. All
+// are planned in restricted plans, too. One that the process wrote itself
+// (InstalledRoute.Written) goes as soon as it isn't desired, since only then is
+// it known that its time is over; one of a former run waits for a sweep.
+//
+// A prefix of several taps is one route, planned when all of them are. A plan
+// restricted to one of the taps is about all (Sharing). The kernel's manners with
+// such routes: a device that is down is marked as dead and comes back by itself;
+// one that vanishes takes the whole IPv4 route with it, and of an IPv6 route its
+// share; with the last IPv4 address it is dead until the list of devices is
+// written anew, and writing the same list again is not enough, since the kernel
+// finds the marked one; IPv6 wants a gateway on each.
+//
 // # The filter
 //
 // FilterOf says what each guest may send from, and a plan has it first: a tap
@@ -41,7 +57,7 @@
 // their tables stay as well.
 //
 // Without Options.Sweep nothing is removed, apart from what is in the way of
-// something desired.
+// something desired, and blackholes of this process.
 //
 // # The FIB
 //

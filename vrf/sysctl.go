@@ -27,7 +27,9 @@ func (s Sysctl) satisfied(value string) bool {
 // globalSysctls are measured and tested one by one. conf/all/rp_filter must be
 // 0: the kernel takes the greater of it and the link's own, so a 2 there turns
 // strict taps loose. nexthop_compat_mode 0 makes replacing a next hop
-// independent of the number of routes. A source route would lead a guest's
+// independent of the number of routes. fib_multipath_hash_policy 1 has ports
+// choose the way, too, or all connections of a client would go to one plane, and
+// to one of the guests that share an anycast address. A source route would lead a guest's
 // packet past the filter to an interconnect. Sockets in a VRF are bound explicitly,
 // so none of the default VRF may accept for it.
 var globalSysctls = []Sysctl{
