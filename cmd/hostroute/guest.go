@@ -19,6 +19,9 @@ import (
 func (a *app) showGuest(g agent.Guest) error {
 	t := newSheet(a.stdout)
 	t.row(g.VM, fmt.Sprintf("%s here; at home on %s since sequence %d", g.Duty, g.Home, g.Epoch))
+	if g.Handover != "" {
+		t.row("", g.Handover)
+	}
 	for _, f := range g.Interfaces {
 		where := "not on this host"
 		if f.Present {

@@ -46,10 +46,37 @@ func (a *app) showStatus(s agent.Status) error {
 		t.row("planes", planes(s.Planes))
 	}
 	t.row("guests", fmt.Sprintf("%d at home, %d being prepared, %d forwarded", s.Guests.Home, s.Guests.Preparing, s.Guests.Forwarding))
+	for _, text := range handover(s.Handover) {
+		t.row("", text)
+	}
 	if s.Drain != nil {
 		t.row("drained", left(*s.Drain))
 	}
 	return t.flush()
+}
+
+// mostHandovers is how many of them are told in words; --json has all.
+const mostHandovers = 10
+
+// handover says what leaves, comes, and was yielded. What is a problem has been said.
+func handover(h agent.HandoverStatus) (texts []string) {
+	for _, m := range h.Moves {
+		texts = append(texts, m.Text)
+	}
+	for _, c := range h.Claims {
+		if c.State == "yielded" {
+			texts = append(texts, c.Text)
+		}
+	}
+	for _, a := range h.Arrivals {
+		if a.State == "seen" {
+			texts = append(texts, a.Text)
+		}
+	}
+	if more := len(texts) - mostHandovers; more > 0 {
+		texts = append(texts[:mostHandovers], fmt.Sprintf("and %d more that move; --json has all", more))
+	}
+	return texts
 }
 
 func healthy(ok bool) string {

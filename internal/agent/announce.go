@@ -54,9 +54,15 @@ func intersect(announced, desired []bgp.Announcement) []bgp.Announcement {
 	})
 }
 
-// current is what was handed over last, and whether anything was, for a round that
-// begins.
+// current is what was handed over last, and whether anything was.
 func (a *applier) current() (set []bgp.Announcement, said bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.announced, a.said
+}
+
+// begin is current for a round, before it looks at anything else.
+func (a *applier) begin() (set []bgp.Announcement, said bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.stale = false

@@ -207,15 +207,17 @@ func (a *applier) complain(err error) (failed bool) {
 // round is one comparison. It tells whether it announced: whether the
 // projection was known, and what the kernel has.
 func (a *applier) round(ctx context.Context) (bool, error) {
-	before, said := a.current()
+	before, said := a.begin()
 	known, inSync := a.projection.Known(), a.projection.InSync()
 	state, now := a.projection.State(), a.moving.now()
 	arrived := a.moving.arrived(now, state)
 	host := projector.DesiredWith(state, a.hypervisor, arrived)
 	desired := a.fixed
 	taps, problems := a.servable(host)
+	had := a.snapshot().present
+	own := a.moving.own(state, arrived, had)
 	moved := a.moving.step(now, handover.Input{
-		Own: a.moving.own(state, arrived, a.snapshot().present), Departures: departures(host),
+		Own: own, Departures: departures(host),
 		Announced: before, Known: known, Current: a.projection.Current(), Fenced: host.Fenced,
 	})
 	desired.Taps, desired.Blackholes = withhold(taps, moved.Withheld), a.blackholes(moved.Blackholes)
@@ -233,6 +235,9 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	planned, err := a.apply(ctx, desired, inSync)
 	err = errors.Join(err, unread)
 	present := a.noteRound(host, desired.Taps, problems, err)
+	if awaited(own) && !maps.Equal(had, present) {
+		a.Wake() // the machine is to know of the taps that came or went
+	}
 	a.guests.Set(host, present, expected(state, host, a.hypervisor))
 	var refused func(target) bool
 	if known && planned && err != nil {

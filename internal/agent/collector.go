@@ -152,7 +152,28 @@ func (c *collector) kernel(ch chan<- prometheus.Metric, o observation) {
 	c.guests.tell(ch, float64(o.status.Guests.Home), "home")
 	c.guests.tell(ch, float64(o.status.Guests.Preparing), "preparing")
 	c.guests.tell(ch, float64(o.status.Guests.Forwarding), "forwarding")
+	c.handover(ch, o.status.Handover)
 	c.drain(ch, o.status.Drain)
+}
+
+func (c *collector) handover(ch chan<- prometheus.Metric, h HandoverStatus) {
+	count := map[string]int{}
+	for _, m := range h.Moves {
+		count[m.State]++
+	}
+	for _, claim := range h.Claims {
+		count[claim.State]++
+	}
+	for _, a := range h.Arrivals {
+		count[a.State]++
+	}
+	for m, states := range map[*metric][]string{
+		&c.handovers: {moveAnnouncing, moveForwarding, moveDropping}, &c.yielded: {claimYielded, claimContested}, &c.arrivals: {arrivalSeen, arrivalDenied},
+	} {
+		for _, state := range states {
+			m.tell(ch, float64(count[state]), state)
+		}
+	}
 }
 
 func (c *collector) drain(ch chan<- prometheus.Metric, d *log.Drain) {

@@ -47,6 +47,16 @@
 // served on and reported; see massGuard. Without a snapshot the kernel tells
 // what was served; see orphanage.
 //
+// # Handover
+//
+// What to do about guests and prefixes that leave, arrive or are contested is for
+// the machine of package handover to say, which every round asks (moving). It is
+// woken by the machine's deadlines, by changes of the paths of prefixes that are
+// ours, were ours, or are leaving (session.Speaker.Watch), and by guests that are
+// heard on their prepared taps (arrival/packet). A process that was stopped for
+// longer than its peers wait (pauseWatch) has its sessions say nothing, and
+// announces nothing, before the log has answered.
+//
 // # Being asked
 //
 // The socket, Prometheus and /healthz are answered with what the tasks know when

@@ -98,6 +98,7 @@ type vrfFacts struct {
 	// learned are the routes that hold the address, longest prefix first.
 	learned    []bgp.Route
 	reflectors []reflectorFacts
+	handover   []string // what goes on with a prefix that holds it
 	// leftover counts routes in the kernel that BGP hasn't confirmed since the
 	// agent started.
 	leftover int
@@ -159,7 +160,7 @@ func (a *Agent) facts(address netip.Addr, vrfs []string) explainFacts {
 }
 
 func (a *Agent) vrfFacts(name string, address netip.Addr) vrfFacts {
-	f := vrfFacts{name: name}
+	f := vrfFacts{name: name, handover: a.apply.moving.on(name, address)}
 	for bits := address.BitLen(); bits >= 0; bits-- {
 		p, err := address.Prefix(bits)
 		if err != nil {

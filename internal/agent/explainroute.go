@@ -108,6 +108,9 @@ func (f explainFacts) explainVRF(v vrfFacts) Destination {
 	default:
 		f.explainNowhere(&d, v)
 	}
+	for _, text := range v.handover {
+		d.say("%s.", text)
+	}
 	f.explainAbsentGateway(&d)
 	f.explainInterconnect(&d)
 	return d
@@ -283,12 +286,14 @@ func whyNot(p bgp.Path, best *bgp.Path) string {
 		return "the choice is being made"
 	case p.LongLived && !best.LongLived:
 		return "it is stale for long, and only used where nothing better is left"
-	case p.Stale && !best.Stale:
-		return "it is kept from a session that fell"
-	case p.LocalPref < best.LocalPref && p.LocalPref == bgp.PreferenceDrained:
+	case bgp.Generation(p.LocalPref) < bgp.Generation(best.LocalPref):
+		return fmt.Sprintf("its preference is %d, as of a home of before, and the best has %d", p.LocalPref, best.LocalPref)
+	case p.LocalPref < best.LocalPref && p.LocalPref%1000 == bgp.PreferenceDrained:
 		return fmt.Sprintf("its preference is %d, as of a drained hypervisor, and the best has %d", p.LocalPref, best.LocalPref)
 	case p.LocalPref < best.LocalPref:
 		return fmt.Sprintf("its preference is %d, and the best has %d", p.LocalPref, best.LocalPref)
+	case p.Stale && !best.Stale:
+		return "it is kept from a session that fell"
 	case p.Origin == best.Origin && p.MED == best.MED:
 		return fmt.Sprintf("its AS path (%s) is longer than the best (%s)", orNone(p.ASPath), orNone(best.ASPath))
 	case p.ASPath == best.ASPath && p.Origin != best.Origin:

@@ -24,6 +24,7 @@ type metrics struct {
 	operations, rounds, applied                           metric
 	learned, dirty, pending, writeErrors, groups, dropped metric
 	absentTaps, guests                                    metric
+	handovers, yielded, arrivals                          metric
 	drained, drainGuests, drainDelivered, drainWatched    metric
 	planeSound, uplinkPresent, uplinkCarrier, uplinkUsed  metric
 
@@ -78,6 +79,9 @@ func (m *metrics) ofHost() {
 	m.uplinkUsed = m.gauge("uplink_used", "1 while learned routes lead over the port wherever they can.", "uplink", "vrf", "plane")
 	m.planeSound = m.gauge("plane_sound", "1 if nothing is wrong with the plane: else `hostroute status` says what.", "plane")
 	m.guests = m.gauge("guests", "Guests by what this hypervisor does for them.", "duty")
+	m.handovers = m.gauge("handovers", "Guests that have left: announced on, forwarded to, or dropped since nobody has heard of their new home.", "state")
+	m.yielded = m.gauge("yielded_prefixes", "Prefixes of this hypervisor that somebody newer announces: yielded, or contested since the log says otherwise; `hostroute status` says who it is.", "state")
+	m.arrivals = m.gauge("arrivals", "Guests that were seen on their prepared taps before the log said so; unconfirmed: it didn't in time.", "state")
 	m.drained = m.gauge("drain_active", "1 while the log has this hypervisor drained.")
 	m.drainGuests = m.gauge("drain_guests", "Guests that are homed on a drained hypervisor: members hold nothing but anycast prefixes. Absent while it isn't drained.", "kind")
 	m.drainDelivered = m.gauge("drain_delivered_packets", "Packets to guests of a drained hypervisor within the time that is watched. Absent while it isn't drained.")

@@ -45,6 +45,8 @@ func everything() observation {
 		Log:    LogStatus{Connected: false, InSync: true, OutOfReachSince: at, Tick: 7, NetworkTick: 3, Gaps: 1, Snapshots: 2, HeldBackRoutes: 25},
 		Kernel: KernelStatus{Applied: at, Operations: 12, AbsentTaps: []string{"tap9"}, AbsentUplinks: []string{"b0"}},
 		BGP:    BGPStatus{Announced: 5}, BFD: BFDStatus{Configured: 1, Connected: true}, Guests: GuestCount{Home: 4, Preparing: 2, Forwarding: 1},
+		Handover: HandoverStatus{Moves: []MoveStatus{{State: moveForwarding}, {State: moveForwarding}, {State: moveDropping}},
+			Claims: []ClaimStatus{{State: claimContested}}, Arrivals: []ArrivalStatus{{State: arrivalSeen}}},
 		Drain:  &log.Drain{Guests: 1, Members: 2, Delivered: 30, Window: 5, Known: true},
 		Planes: []PlaneStatus{{Plane: "a", State: planeLossy, Uplinks: []UplinkStatus{{Interface: "a0", VRF: "public", Carrier: true}}}},
 	}

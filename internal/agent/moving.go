@@ -43,7 +43,6 @@ type moving struct {
 	mu     sync.Mutex
 	seen   []string // guests, since the last round
 	report handover.Report
-	at     handover.Instant
 }
 
 func newMoving(hypervisor string) *moving {
@@ -110,7 +109,7 @@ func (m *moving) step(now handover.Instant, in handover.Input) handover.Output {
 	report := m.machine.Report()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.report, m.at = report, now
+	m.report = report
 	return out
 }
 
@@ -151,6 +150,11 @@ func (m *moving) own(s *projector.State, arrived func(string) bool, present map[
 		}
 	}
 	return list
+}
+
+// awaited tells whether it matters for any of them that its tap comes or goes.
+func awaited(own []handover.Own) bool {
+	return slices.ContainsFunc(own, func(o handover.Own) bool { return o.Came || o.Leaving })
 }
 
 // expected lists the guests that this hypervisor prepares for, by their taps.

@@ -37,6 +37,8 @@ type Status struct {
 	// Planes says what each plane is worth.
 	Planes []PlaneStatus `json:"planes,omitempty"`
 	Guests GuestCount    `json:"guests"`
+	// Handover is what leaves, comes, and is claimed by somebody else, too.
+	Handover HandoverStatus `json:"handover"`
 	// Drain is what is left on a drained hypervisor; absent on any other.
 	Drain *log.Drain `json:"drain,omitempty"`
 	// Services are those of taps that don't run just now, and why.
@@ -173,6 +175,7 @@ type Guest struct {
 	Duty       string           `json:"duty"` // home, preparing, forwarding
 	Home       string           `json:"home"`
 	Epoch      uint64           `json:"epoch"`
+	Handover   string           `json:"handover,omitempty"` // what goes on with it just now
 	Interfaces []GuestInterface `json:"interfaces"`
 }
 

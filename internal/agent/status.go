@@ -22,6 +22,10 @@ func (a *Agent) socket() *socket {
 		PathPeers:   func(*http.Request) (any, error) { return a.peers(), nil },
 		PathGuests: func(r *http.Request) (any, error) {
 			list := guests(a.ledger.State(), a.cfg.Hypervisor, a.taps(r.Context()))
+			handover := a.apply.moving.status()
+			for i := range list {
+				list[i].Handover = handover.of(list[i].VM)
+			}
 			return onlyGuest(list, r.URL.Query().Get("vm"))
 		},
 	}}
@@ -55,6 +59,7 @@ func (a *Agent) look() (Status, []problem) {
 		s.Log.HeldBack, s.Log.HeldBackRoutes = applied.orphans.holding(), n
 	}
 	s.Drain = a.drain.status()
+	s.Handover = a.apply.moving.status()
 	peers := a.peers()
 	s.Planes = a.planes(peers)
 	found := findings(s, peers)
@@ -128,7 +133,7 @@ func (a *Agent) bfdStatus() BFDStatus {
 type problem struct{ kind, text string }
 
 // problemKinds are all that there are, as the metrics have them.
-var problemKinds = []string{"log", "snapshot", "held_back", "kernel", "uplink", "plane", "bgp", "bfd", "service", "unservable", "tap", "quarantine"}
+var problemKinds = []string{"log", "snapshot", "held_back", "kernel", "uplink", "plane", "bgp", "bfd", "service", "unservable", "tap", "contested", "arrival", "quarantine"}
 
 // problems says in words what is wrong with a hypervisor and what to do.
 func problems(s Status, peers []Peer) []string { return texts(findings(s, peers)) }
@@ -182,6 +187,7 @@ func findings(s Status, peers []Peer) (list []problem) {
 	for _, tap := range s.Kernel.AbsentTaps {
 		add("tap", "tap %s is not on this host: start the guest, or correct its interface in the log", tap)
 	}
+	list = append(list, s.Handover.problems()...)
 	if n := len(s.Log.Quarantined); n > 0 {
 		q := s.Log.Quarantined[0]
 		add("quarantine", "%s of the log put aside, first sequence %d (%s): %s", plural(n, "message"), q.Sequence, q.Subject, q.Reason)

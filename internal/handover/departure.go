@@ -14,6 +14,7 @@ type departure struct {
 	kept       *bgp.Announcement // nil: it is not announced
 	blackholed bool
 	ended      bool // the log doesn't tell of it any more
+	heard      bool // of where it is now
 	over       bool // nothing is done about it any more
 }
 
@@ -33,22 +34,20 @@ func (m *Machine) part(now Instant, in Input, before map[Key]*own, announced map
 		}
 		m.left[d.Key] = &departure{
 			vm: d.VM, to: d.To, epoch: d.Epoch, generation: bgp.Generation(d.Preference), since: now,
-			kept: keep(d.Key, announced),
+			kept: keep(before[d.Key], d.Key, announced),
 		}
 	}
 	for key, h := range before {
 		if m.own[key] != nil || told[key] || !in.Known {
 			continue
 		}
-		d := &departure{vm: h.VM, since: now}
-		if !h.Early { // else it was announced too early, and that ends at once
-			d.kept = keep(key, announced)
+		if m.left[key] == nil {
+			m.left[key] = &departure{vm: h.VM, since: now, kept: keep(h, key, announced)}
 		}
-		m.left[key] = d
 	}
 	for key, d := range m.left {
 		switch {
-		case told[key]:
+		case told[key] || m.own[key] != nil:
 		case d.over:
 			delete(m.left, key)
 		default: // it may have moved on from there, or be deleted
@@ -57,9 +56,11 @@ func (m *Machine) part(now Instant, in Input, before map[Key]*own, announced map
 	}
 }
 
-func keep(key Key, announced map[Key]bgp.Announcement) *bgp.Announcement {
+// keep is what a prefix is announced with, to go on with that. What was announced
+// too early ends at once.
+func keep(was *own, key Key, announced map[Key]bgp.Announcement) *bgp.Announcement {
 	a, ok := announced[key]
-	if !ok {
+	if !ok || was != nil && was.Early {
 		return nil
 	}
 	return &a
@@ -77,6 +78,7 @@ func (m *Machine) leave(now Instant, key Key, d *departure, in Input, announced 
 	}
 	path, ok := in.Path(key)
 	there := ok && bgp.Generation(path.Preference) >= d.generation
+	d.heard = there
 	if _, still := announced[key]; !still {
 		d.kept = nil
 	}

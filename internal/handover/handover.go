@@ -140,11 +140,15 @@ func (m *Machine) Step(now Instant, in Input) Output {
 	m.own = make(map[Key]*own, len(in.Own))
 	for _, o := range in.Own {
 		m.own[o.Key] = m.hold(now, before[o.Key], o, in, announced, &out)
-		delete(m.left, o.Key)
+		if !o.Early { // else it may turn out to have left all the same
+			delete(m.left, o.Key)
+		}
 	}
 	m.part(now, in, before, announced)
 	for key, d := range m.left {
-		m.leave(now, key, d, in, announced, &out)
+		if m.own[key] == nil {
+			m.leave(now, key, d, in, announced, &out)
+		}
 	}
 	m.asked = true
 	out.Next = m.next

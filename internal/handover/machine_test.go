@@ -218,6 +218,17 @@ func TestMachine(t *testing.T) {
 			{2 * time.Second, func(b *bench) { b.Seen("vm1"); b.home(1); b.in.Own[0].Early = true }, "ours, blackhole, vm1 arrived, until 11s"},
 			{3 * time.Second, func(b *bench) { b.preparing = nil; b.home(1) }, "ours, blackhole, until 32s"},
 		},
+		"one that was here before is seen for nothing": {
+			{0, func(b *bench) { b.away(1) }, "blackhole, until 30s"},
+			{time.Minute, func(b *bench) { b.hears(1100, true) }, ""},
+			{2 * time.Minute, func(b *bench) { b.preparing = []string{"vm1"}; b.Seen("vm1"); b.home(2); b.in.Own[0].Early = true }, "ours, blackhole, vm1 arrived, until 2m10s"},
+			{130 * time.Second, func(b *bench) { b.away(1) }, ""},
+		},
+		"and this run doesn't know": {
+			{0, func(b *bench) { b.preparing = []string{"vm1"}; b.Seen("vm1"); b.home(2); b.in.Own[0].Early = true }, "ours, vm1 arrived, until 10s"},
+			{1, nothing, "ours, vm1 arrived, until 10s"},
+			{10 * time.Second, func(b *bench) { b.away(1) }, "blackhole, until 40s"},
+		},
 		"and the log doesn't confirm it": {
 			{0, func(b *bench) { b.preparing = []string{"vm1"}; b.Seen("vm1") }, "vm1 arrived, until 10s"},
 			{1, func(b *bench) { b.home(1); b.in.Own[0].Early = true }, "ours, blackhole, vm1 arrived, until 10s"},
@@ -272,7 +283,7 @@ func TestReport(t *testing.T) {
 	b.away(1)
 	b.says(12 * time.Second)
 	got = fmt.Sprintf("%+v", b.Report())
-	want = "{Moves:[{VM:vm1 To:hv2 Since:12000000000 Prefixes:[{VRF:public Prefix:203.0.113.7/32}] Announced:1}] Claims:[] " +
+	want = "{Moves:[{VM:vm1 To:hv2 Since:12000000000 Prefixes:[{VRF:public Prefix:203.0.113.7/32}] Announced:1 Unheard:1}] Claims:[] " +
 		"Arrivals:[{VM:vm2 Since:1000000000 Unconfirmed:true}]}"
 	if got != want {
 		t.Errorf("got %s\nwant %s", got, want)

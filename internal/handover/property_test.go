@@ -50,9 +50,14 @@ func (w *world) migrate() {
 	from := w.hosts[w.log.home]
 	there := w.hosts[to]
 	appear := func() { there.tap = true; there.round() }
+	epoch, prepared := w.log.epoch+1, w.log.next == to && from.view.next == to
 	if w.log.next == to {
 		appear()
-		w.after(nil, "sign", 200*time.Millisecond, func() { there.m.Seen("vm"); there.round() })
+		w.after(nil, "sign", 200*time.Millisecond, func() {
+			w.doubtful = w.doubtful || w.log.epoch >= epoch // it may be for the next time
+			there.m.Seen("vm")
+			there.round()
+		})
 	} else {
 		w.after(nil, "tap", time.Second, appear)
 	}
@@ -62,7 +67,6 @@ func (w *world) migrate() {
 			from.round()
 		}
 	}
-	epoch, prepared := w.log.epoch+1, w.log.next == to && from.view.next == to
 	say := func() {
 		if w.log.epoch+1 != epoch || w.log.next >= 0 && w.log.next != to || w.log.home != from.id {
 			w.doubtful = true // somebody else was faster

@@ -20,6 +20,7 @@ type Move struct {
 	Since     Instant
 	Prefixes  []Key
 	Announced int // of them, how many still are, since no path to the new home is in the kernel
+	Unheard   int // of them, of how many no path to the new home is known
 }
 
 // Claim is a prefix of ours that somebody else announces as the newer home.
@@ -77,6 +78,9 @@ func (m *Machine) moves() (list []Move) {
 		list[i].Prefixes = append(list[i].Prefixes, key)
 		if d.kept != nil {
 			list[i].Announced++
+		}
+		if !d.heard {
+			list[i].Unheard++
 		}
 	}
 	for i := range list {
