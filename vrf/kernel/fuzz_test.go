@@ -18,6 +18,12 @@ func FuzzParse(f *testing.F) {
 	}}, vrf.Add)
 	f.Add(slices.Clone(s.out))
 	s.reset()
+	s.route(&route{prefix: netip.MustParsePrefix("203.0.113.99/32"), table: 90, scope: unix.RT_SCOPE_LINK, onLink: true, hops: []vrf.Hop{
+		{Port: 3}, {Gateway: netip.MustParseAddr("203.0.113.7"), Port: 4},
+	}}, vrf.Add)
+	s.route(&route{prefix: netip.MustParsePrefix("2001:db8::8/128"), table: 1000, kind: unix.RTN_BLACKHOLE, metric: vrf.MetricBlackhole}, vrf.Add)
+	f.Add(slices.Clone(s.out))
+	s.reset()
 	s.rule(unix.RTM_NEWRULE, 0, vrf.Rule{Priority: 1000, L3MDev: true, Protocol: 2})
 	f.Add(slices.Clone(s.out))
 	s.reset()
@@ -77,7 +83,7 @@ func FuzzRoute(f *testing.F) {
 			t.Fatal("it is not understood")
 		}
 		if d.prefix != in.prefix || d.table != table || d.metric != vrf.MetricLearned || d.protocol != vrf.Protocol ||
-			d.nextHopID != in.nextHopID || !slices.Equal(d.hops, in.hops) {
+			d.nextHopID != in.nextHopID || !slices.Equal(d.hops, in.hops) || d.several != (len(in.hops) > 1) || slices.Contains(d.dead, true) {
 			t.Errorf("%+v comes back as %+v", in, d)
 		}
 	})
