@@ -18,7 +18,12 @@ func Sharing(desired Host, routes []InstalledRoute, links []string) []string {
 	for _, v := range desired.VRFs {
 		tables[v.Name] = v.Table
 	}
-	several := slices.DeleteFunc(slices.Clone(routes), func(r InstalledRoute) bool { return len(r.Hops) == 0 })
+	var several []InstalledRoute // few among many
+	for i := range routes {
+		if len(routes[i].Hops) > 0 {
+			several = append(several, routes[i])
+		}
+	}
 	key := func(t Tap, r Route) routeKey { return routeKey{tables[t.VRF], r.Prefix, MetricGuest} }
 	for before := -1; before < len(in); {
 		before = len(in)
