@@ -301,7 +301,8 @@ func (h *holdings) other(e log.Effect, p log.EffectPrefix) string {
 	t := target{p.VRF, p.Prefix}
 	sessions, configured := h.vrfs[p.VRF]
 	preference, announced := h.announced[t]
-	here := len(h.routes[t]) > 0
+	_, yielded := h.claims[t] // to a newer home, before the log said so
+	here := len(h.routes[t]) > 0 && (announced || !yielded)
 	switch {
 	case !configured, p.Shared && (here || e.Kind == log.EffectEnded):
 		return ""

@@ -146,6 +146,10 @@ func TestTheOldHomeHasIt(t *testing.T) {
 	p := history(t)
 	h := held(p, "hv1")
 	h.wants(t, "it delivers still", homedAt("hv2", 1050), "203.0.113.10/32 is still delivered to its own tap tap1")
+	h.claims = map[target]netip.Addr{theAddress: netip.MustParseAddr("192.0.2.2")}
+	clear(h.announced)
+	h.learned = func(target) learnedRoute { return learnedRoute{known: true, preference: 1100} }
+	h.wants(t, "it has yielded, and hears nothing of the log", homedAt("hv2", 1050))
 	p.publish(t, &events.VMMigrated{VM: "a", To: "hv2"})
 	h = held(p, "hv1")
 	h.wants(t, "and has no path yet", homedAt("hv2", 1050), "no route to 203.0.113.10/32")
