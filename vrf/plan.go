@@ -84,6 +84,7 @@ func Plan(desired Host, actual Actual, o Options) Result {
 		p.clear()
 	}
 	p.fillBlackholes()
+	p.result.Ops = append(p.result.Ops, p.forgotten...)
 	first, last := p.filter(desired)
 	p.result.Ops = slices.Concat(first, p.result.Ops, last)
 	return p.result
@@ -104,7 +105,11 @@ type planner struct {
 	shared     map[routeKey]*sharedRoute
 	// sharedOrder are those of which at least one tap can be used.
 	sharedOrder []*sharedRoute
-	result      Result
+	// forgotten are neighbours that are deleted when no route to them by their tap
+	// is left: the kernel would ask for the address of what is still sent there,
+	// and tell the senders when nobody answers.
+	forgotten []Op
+	result    Result
 }
 
 func newPlanner(desired Host, actual Actual, o Options) *planner {

@@ -65,7 +65,7 @@ func (p *planner) tapNeighbours(t Tap, fresh, flushed bool) {
 	}
 	for _, n := range have {
 		if !slices.ContainsFunc(t.Neighbours, func(w Neighbour) bool { return w.Address == n.Address }) {
-			p.add(DeleteNeighbour{t.Name, n.Address})
+			p.forgotten = append(p.forgotten, DeleteNeighbour{t.Name, n.Address})
 		}
 	}
 }
