@@ -50,6 +50,7 @@ type NextHopObject struct {
 	Protocol uint8
 	Hop      Hop
 	Group    []uint32
+	Weights  []uint8 // of the members; nil: all 1
 	// Resilience is that of a resilient group; one without buckets is plain.
 	Resilience Resilience
 }

@@ -71,9 +71,9 @@ func (f *FIB) adoptNextHops(v *fibVRF, objects []NextHopObject) {
 // its members are not understood: it is replaced in place when the prefix is
 // learned, and the flows of the others stay.
 func (t *hopTable) adoptGroup(o NextHopObject) {
-	group := t.groupOf(o)
+	group, weights := t.groupOf(o)
 	if o.Resilience.Buckets > 0 {
-		t.adoptOwn(o, group)
+		t.adoptOwn(o, group, weights)
 		return
 	}
 	if slices.ContainsFunc(group, func(m uint32) bool { return t.members[m].at == (Hop{}) }) {

@@ -87,7 +87,7 @@ func (t *hopTable) change(s *hopSet, members []uint32) {
 }
 
 // adoptOwn takes over the members that are understood.
-func (t *hopTable) adoptOwn(o NextHopObject, group []uint32) {
+func (t *hopTable) adoptOwn(o NextHopObject, group []uint32, w []uint8) {
 	known := slices.DeleteFunc(slices.Clone(group), func(m uint32) bool { return t.members[m].at == (Hop{}) })
 	if len(known) == 0 {
 		return
@@ -96,15 +96,18 @@ func (t *hopTable) adoptOwn(o NextHopObject, group []uint32) {
 	grow(&t.sets, i)
 	t.fillOwn(i, known)
 	s := &t.sets[i]
-	s.group, s.has, s.tried = group, o.Resilience, true
+	s.group, s.weights, s.has, s.tried = group, w, o.Resilience, true
 	s.changed = len(known) < len(group)
 }
 
-// asItMustBe tells that the kernel's group has these members, and the times of
-// these days if it is resilient.
-func (f *FIB) asItMustBe(s *hopSet, members []uint32) bool {
-	return !s.changed && slices.Equal(members, s.group) &&
-		(!s.own || near(s.has.Idle, f.resilience.Idle) && near(s.has.Unbalanced, f.resilience.Unbalanced))
+// asItMustBe tells that the kernel's group has these members, and if it is
+// resilient their weights, and the times of these days.
+func (f *FIB) asItMustBe(t *hopTable, s *hopSet, members []uint32) bool {
+	if s.changed || !slices.Equal(members, s.group) {
+		return false
+	}
+	return !s.own || slices.Equal(t.weigh(members), s.weights) &&
+		near(s.has.Idle, f.resilience.Idle) && near(s.has.Unbalanced, f.resilience.Unbalanced)
 }
 
 // near: the kernel rounds to its ticks.

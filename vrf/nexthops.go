@@ -35,6 +35,7 @@ type hopSet struct {
 	members []uint32
 	refs    int        // routes that have it
 	group   []uint32   // members of the kernel's group; nil: it has none
+	weights []uint8    // of these, where it is the prefix's own
 	hops    []Hop      // the same where there are no next-hop objects
 	own     bool       // of one prefix alone; its members may change
 	changed bool       // they did, and the group was not written since

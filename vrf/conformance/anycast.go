@@ -211,8 +211,8 @@ func anycastDamaged(t *testing.T, b *bench) {
 	before := b.wantOwn(t, changes, "u0", "u1")
 	o := b.groups(t)[changes[0].Prefix]
 	fewer, plain := o, o
-	fewer.Group = o.Group[:2]
-	plain.Resilience = vrf.Resilience{}
+	fewer.Group, fewer.Weights = o.Group[:2], nil
+	plain.Resilience, plain.Weights = vrf.Resilience{}, nil
 	if b.Shared {
 		plain.Resilience = vrf.DefaultResilience
 	}

@@ -26,7 +26,7 @@ func (k *Kernel) State(_ context.Context, links []string) (vrf.State, error) {
 	}
 	for id, o := range k.hops {
 		if vrf.OwnNextHop(id) {
-			o.Group = slices.Clone(o.Group)
+			o.Group, o.Weights = slices.Clone(o.Group), slices.Clone(o.Weights)
 			s.NextHops = append(s.NextHops, o)
 		}
 	}
@@ -82,7 +82,7 @@ func (k *Kernel) writeNextHop(op vrf.NextHopOp) error {
 			return vrf.ErrNotReady
 		}
 	}
-	o.Group = slices.Clone(o.Group)
+	o.Group, o.Weights = slices.Clone(o.Group), slices.Clone(o.Weights)
 	k.hops[o.ID] = o
 	return nil
 }
@@ -117,10 +117,14 @@ func (k *Kernel) deleteNextHop(id uint32) {
 	delete(k.hops, id)
 	k.flush(func(_ key, e entry) bool { return e.nextHopID == id })
 	for g, o := range k.hops {
-		if !slices.Contains(o.Group, id) {
+		at := slices.Index(o.Group, id)
+		if at < 0 {
 			continue
 		}
-		o.Group = slices.DeleteFunc(o.Group, func(m uint32) bool { return m == id })
+		o.Group = slices.Delete(o.Group, at, at+1)
+		if o.Weights != nil {
+			o.Weights = slices.Delete(o.Weights, at, at+1)
+		}
 		k.hops[g] = o
 		if len(o.Group) == 0 {
 			k.deleteNextHop(g)

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -32,6 +33,8 @@ type spread struct {
 	prefix netip.Prefix
 	host   vrf.Host
 	fib    *FIB
+	hops   []vrf.NextHop // learned
+	round  int           // of packets, so that one that is late is not taken for a new one
 }
 
 func newSpread(t *testing.T, v6 bool, r vrf.Resilience) *spread {
@@ -90,13 +93,19 @@ func (s *spread) learn(members ...byte) {
 
 func (s *spread) learnOver(planes []byte, members ...byte) {
 	s.t.Helper()
-	var hops []vrf.NextHop
+	s.hops = nil
 	for _, plane := range planes {
 		for _, m := range members {
-			hops = append(hops, vrf.NextHop{Gateway: s.gateway(m, plane, s.v6), Uplink: fmt.Sprintf("u%d", plane)})
+			s.hops = append(s.hops, vrf.NextHop{Gateway: s.gateway(m, plane, s.v6), Uplink: fmt.Sprintf("u%d", plane)})
 		}
 	}
-	must(s.t, s.fib.Apply(s.t.Context(), "public", []vrf.Change{{Prefix: s.prefix, NextHops: hops}}))
+	s.apply()
+}
+
+func (s *spread) apply() {
+	s.t.Helper()
+	change := vrf.Change{Prefix: s.prefix, NextHops: slices.Clone(s.hops)}
+	must(s.t, s.fib.Apply(s.t.Context(), "public", []vrf.Change{change}))
 	must(s.t, s.fib.Repair(s.t.Context()))
 }
 
@@ -106,6 +115,7 @@ func (s *spread) send() map[uint16]path {
 	s.t.Helper()
 	s.planes[0].forget()
 	s.planes[1].forget()
+	s.round++
 	paths := map[uint16]path{}
 	testenv.Eventually(s.t, "a packet of every flow to arrive", func() bool {
 		const atOnce = 150
@@ -116,8 +126,8 @@ func (s *spread) send() map[uint16]path {
 				sent++
 			}
 		}
-		s.planes[0].arrived(paths, 0)
-		s.planes[1].arrived(paths, 1)
+		s.planes[0].arrived(paths, 0, s.payload())
+		s.planes[1].arrived(paths, 1, s.payload())
 		return len(paths) == flows
 	})
 	return paths
@@ -126,20 +136,22 @@ func (s *spread) send() map[uint16]path {
 const firstPort = 10000
 
 func (s *spread) packet(from uint16) []byte {
-	payload := udp(from, 53, "flow")
+	payload := udp(from, 53, s.payload())
 	if s.v6 {
 		return ether(s.guest.mac, s.to, 0x86dd, ipv6("fd65::2", "2001:db8::1", 17, payload))
 	}
 	return ether(s.guest.mac, s.to, 0x0800, ipv4("192.168.0.2", "192.0.2.1", 17, 0, payload))
 }
 
+func (s *spread) payload() string { return fmt.Sprintf("flow%04d", s.round) }
+
 // arrived books the flows that were seen on a plane.
-func (p *port) arrived(paths map[uint16]path, plane byte) {
+func (p *port) arrived(paths map[uint16]path, plane byte, payload string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, f := range p.seen {
-		if strings.HasSuffix(f, "flow") && f[3] == 0xaa {
-			at := len(f) - len("flow") - 8
+		if strings.HasSuffix(f, payload) && f[3] == 0xaa {
+			at := len(f) - len(payload) - 8
 			paths[binary.BigEndian.Uint16([]byte(f[at:]))] = path{f[5], plane}
 		}
 	}
@@ -209,6 +221,25 @@ func (s *spread) balanced(members int, meanwhile func()) {
 	})
 }
 
+// quiet waits until no bucket has had a packet for so many milliseconds.
+func (s *spread) quiet(ms int) {
+	s.t.Helper()
+	testenv.Eventually(s.t, "the buckets to be idle", func() bool {
+		var list []struct {
+			Bucket struct {
+				Idle float64 `json:"idle_time"`
+			} `json:"bucket"`
+		}
+		must(s.t, json.Unmarshal([]byte(s.hv.Run("ip", "-j", "nexthop", "bucket", "show")), &list))
+		for _, b := range list {
+			if b.Bucket.Idle*1000 <= float64(ms) {
+				return false
+			}
+		}
+		return len(list) == 240
+	})
+}
+
 func eachFamily(t *testing.T, test func(*testing.T, bool)) {
 	testenv.RequireRoot(t)
 	for name, v6 := range map[string]bool{"IPv4": false, "IPv6": true} {
@@ -240,6 +271,32 @@ func TestAnycastMemberLeaves(t *testing.T) {
 		s.stayed("plane 0 is lost", before, after, func(from, to path) bool { return from.plane == 0 && to == path{from.member, 1} })
 		must(t, s.fib.UplinkChanged(t.Context(), "u0", true))
 		s.stayed("plane 0 is back", before, s.send(), func(path, path) bool { return false })
+	})
+}
+
+// TestAnycastPlaneWithdrawn: the loss of a plane, of all members or of one, as
+// BGP tells it moves flows to the same member's other plane, and shares stay.
+func TestAnycastPlaneWithdrawn(t *testing.T) {
+	same := func(from, to path) bool { return from.member == to.member }
+	eachFamily(t, func(t *testing.T, v6 bool) {
+		s := newSpread(t, v6, vrf.Resilience{Buckets: 240, Idle: 300 * time.Millisecond, Unbalanced: time.Hour})
+		s.learn(2, 3, 4)
+		before := s.send()
+		must(t, s.fib.UplinkChanged(t.Context(), "u0", false))
+		s.learnOver([]byte{1}, 2, 3, 4)
+		after := s.send()
+		s.stayed("plane 0 is lost and withdrawn", before, after, func(from, to path) bool { return to == path{from.member, 1} })
+		must(t, s.fib.UplinkChanged(t.Context(), "u0", true))
+		s.quiet(300)
+		s.learn(2, 3, 4)
+		s.balanced(3, func() {})
+		before, after = after, s.send()
+		s.stayed("plane 0 is back", before, after, same)
+		s.hops = slices.DeleteFunc(s.hops, func(h vrf.NextHop) bool { return h == vrf.NextHop{Gateway: s.gateway(3, 0, v6), Uplink: "u0"} })
+		s.apply()
+		before, after = after, s.send()
+		s.stayed("member 3 lost plane 0", before, after, func(from, to path) bool { return from == path{3, 0} && to == path{3, 1} })
+		s.shares(after, 2, 3, 4)
 	})
 }
 

@@ -68,13 +68,17 @@ func (s *socket) nextHop(op *vrf.NextHopOp) {
 	s.end(at)
 }
 
-// nextHopGroup appends the members, all of weight 1, which is encoded as 0, and
-// what a resilient group has beside them.
+// nextHopGroup appends the members with their weights, which are encoded as one
+// less, and what a resilient group has beside them.
 func (s *socket) nextHopGroup(o *vrf.NextHopObject) {
 	nest := s.nest(nhaGroup)
-	for _, id := range o.Group {
+	for i, id := range o.Group {
+		weight := byte(1)
+		if o.Weights != nil {
+			weight = o.Weights[i]
+		}
 		s.out = binary.NativeEndian.AppendUint32(s.out, id)
-		s.out = append(s.out, 0, 0, 0, 0)
+		s.out = append(s.out, weight-1, 0, 0, 0)
 	}
 	s.endNest(nest)
 	r := o.Resilience
@@ -105,6 +109,7 @@ func parseNextHop(payload []byte) (o vrf.NextHopObject, ok bool) {
 		case nhaGroup:
 			for ; len(data) >= 8; data = data[8:] {
 				o.Group = append(o.Group, u32(data))
+				o.Weights = append(o.Weights, data[4]+1)
 			}
 		case nhaResGroup:
 			o.Resilience = parseResilience(data)
