@@ -27,12 +27,19 @@ func TestNeighbourOutlivesRoute(t *testing.T) {
 		}
 		return h
 	}
+	planned := func(h vrf.Host) []vrf.Op {
+		actual, err := k.Read(t.Context(), h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return vrf.Plan(h, actual, vrf.Options{Sweep: true}).Ops
+	}
 	k.AddLink("tap0")
 	k.AddLink("tap1")
-	if err := k.Execute(t.Context(), plan(t, k, host(0)).Ops); err != nil {
+	if err := k.Execute(t.Context(), planned(host(0))); err != nil {
 		t.Fatal(err)
 	}
-	ops := plan(t, k, host(1)).Ops
+	ops := planned(host(1))
 	route := slices.IndexFunc(ops, func(o vrf.Op) bool {
 		add, ok := o.(vrf.AddRoute)
 		return ok && add.Route.Prefix == address
