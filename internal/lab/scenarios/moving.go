@@ -24,7 +24,8 @@ type moves struct {
 	talks   []*lab.Conversation
 	peers   []string // who sends to it and is sent to
 	extra   map[netip.Addr]string
-	told    map[string]lab.ICMPErrors // by node, at the start
+	told    map[string]lab.ICMPErrors // what each node had been told at the start
+	sent    map[string]lab.ICMPErrors // and what each hypervisor had sent
 	gaps    *gaps
 	ended   bool
 }
@@ -103,7 +104,14 @@ func (w *world) internet(a netip.Addr) netip.Addr {
 }
 
 func (m *moves) countErrors() error {
-	m.told = map[string]lab.ICMPErrors{}
+	m.told, m.sent = map[string]lab.ICMPErrors{}, map[string]lab.ICMPErrors{}
+	for _, h := range m.Topology.Hypervisors {
+		count, err := m.ICMPSent(h.Name)
+		if err != nil {
+			return err
+		}
+		m.sent[h.Name] = count
+	}
 	for _, node := range append([]string{m.guest}, m.peers...) {
 		count, err := m.ICMPReceived(node)
 		if err != nil {
@@ -190,6 +198,15 @@ func (m *moves) untold() error {
 			err = fmt.Errorf("%s was told of %s", node, now.Sub(m.told[node]))
 		}
 		told = append(told, err)
+	}
+	if errors.Join(told...) == nil {
+		return nil
+	}
+	for _, h := range m.Topology.Hypervisors {
+		// One that has been switched off meanwhile begins anew.
+		if now, err := m.ICMPSent(h.Name); err == nil && now != m.sent[h.Name] {
+			told = append(told, fmt.Errorf("%s sent %s", h.Name, now.Sub(m.sent[h.Name])))
+		}
 	}
 	return errors.Join(told...)
 }
