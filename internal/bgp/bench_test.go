@@ -3,6 +3,7 @@ package bgp
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"testing"
 	"time"
@@ -57,20 +58,26 @@ func BenchmarkFullTable(b *testing.B) {
 		family   Family
 		prefixes int
 		addPath  bool
-	}{{IPv4, 500_000, false}, {IPv4, 500_000, true}, {IPv6, 500_000, false}, {IPv4, 2_000_000, false}} {
-		b.Run(fmt.Sprintf("%v/%d/addpath=%v", c.family, c.prefixes, c.addPath), func(b *testing.B) {
+		watched  int
+	}{{IPv4, 500_000, false, 0}, {IPv4, 500_000, false, 5000}, {IPv4, 500_000, true, 0}, {IPv6, 500_000, false, 0}, {IPv4, 2_000_000, false, 0}} {
+		b.Run(fmt.Sprintf("%v/%d/addpath=%v/watched=%d", c.family, c.prefixes, c.addPath, c.watched), func(b *testing.B) {
 			tables := [2][][]byte{fullTable(c.family, c.prefixes, 0, c.addPath), fullTable(c.family, c.prefixes, 1, c.addPath)}
 			b.ResetTimer()
 			for range b.N {
-				fullTableOnce(b, tables, decoder(c.addPath), c.prefixes)
+				fullTableOnce(b, tables, decoder(c.addPath), c.prefixes, c.watched)
 			}
 		})
 	}
 }
 
-func fullTableOnce(b *testing.B, tables [2][][]byte, d *Decoder, prefixes int) {
+func fullTableOnce(b *testing.B, tables [2][][]byte, d *Decoder, prefixes, watched int) {
 	before := heap()
 	rib := NewRIB(Config{Sources: []Source{{Uplink: "up-a"}, {Uplink: "up-b"}}, Seed: [2]uint64{1, 2}})
+	var own []netip.Prefix // of this hypervisor, which nobody tells
+	for i := range watched {
+		own = append(own, netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), 32))
+	}
+	rib.Watch(own)
 	buffer := make([]vrf.Change, 0, 512)
 	drain := func() (n int) {
 		for buffer = rib.AppendChanges(buffer[:0], 512); len(buffer) > 0; buffer = rib.AppendChanges(buffer[:0], 512) {
