@@ -162,13 +162,17 @@ func (p *planner) sharedRoutes() {
 // them before one is written as it is to be.
 func (p *planner) withoutDead(s *sharedRoute) {
 	have, ok := p.routes[s.route.key()]
-	if !ok || !have.Dead && len(s.killed) == 0 || have.Prefix.Addr().Is6() || p.flushed(have) {
+	if !ok || !have.Dead && len(s.killed) == 0 || have.Prefix.Addr().Is6() {
 		return
 	}
-	hops := slices.DeleteFunc(have.hops(), func(h RouteHop) bool { return slices.Contains(s.killed, h.Link) })
+	usable := slices.Concat(s.hops, s.idle)
+	hops := slices.DeleteFunc(have.hops(), func(h RouteHop) bool {
+		return slices.Contains(s.killed, h.Link) || !slices.ContainsFunc(usable, func(u RouteHop) bool { return u.Link == h.Link })
+	})
 	if len(hops) > 0 {
+		replace := !p.flushed(have)
 		have.SetHops(hops)
-		p.add(AddRoute{Route: have, VRF: s.vrf, Replace: true})
+		p.add(AddRoute{Route: have, VRF: s.vrf, Replace: replace})
 		s.fresh = true
 	}
 }
