@@ -74,47 +74,6 @@ func (f *FIB) readState(ctx context.Context) (State, error) {
 	return state, nil
 }
 
-// observe books what the kernel has.
-func (t *hopTable) observe(actual map[uint32]NextHopObject) {
-	for i := range t.members {
-		m := &t.members[i]
-		m.at = Hop{}
-		if o, ok := actual[memberID(t.slot, uint32(i))]; ok && i > 0 {
-			m.at = o.Hop
-		}
-	}
-	for i := 1; i < len(t.sets); i++ {
-		s := &t.sets[i]
-		o, ok := actual[groupID(t.slot, uint32(i))]
-		s.group, s.wrong, s.has = nil, ok && s.own != (o.Resilience.Buckets > 0), o.Resilience
-		if ok && !s.wrong {
-			s.group, s.weights = t.groupOf(o)
-		}
-	}
-}
-
-// groupOf translates a kernel's group, in the order of members. A member that
-// is not of this VRF becomes 0, so that the group is never mistaken for a right
-// one. Only of a resilient group the weights are of interest.
-func (t *hopTable) groupOf(o NextHopObject) ([]uint32, []uint8) {
-	group, weight := make([]uint32, 0, len(o.Group)), map[uint32]uint8{}
-	for n, id := range o.Group {
-		slot, isGroup, i := splitID(id)
-		if !OwnNextHop(id) || isGroup || slot != t.slot || int(i) >= len(t.members) {
-			i = 0
-		}
-		group = append(group, i)
-		if weight[i] = 1; o.Weights != nil {
-			weight[i] = o.Weights[n]
-		}
-	}
-	slices.Sort(group)
-	if o.Resilience.Buckets == 0 {
-		return group, nil
-	}
-	return group, mapped(group, func(m uint32) uint8 { return weight[m] })
-}
-
 func (t *hopTable) every() []uint32 {
 	all := make([]uint32, 0, len(t.sets))
 	for i := range t.sets {
@@ -145,78 +104,6 @@ func (f *FIB) settle(ctx context.Context, v *fibVRF, sets []uint32) error {
 		t.sets[i].tried = t.sets[i].tried || err == nil || t.sets[i].ready()
 	}
 	return err
-}
-
-// settleGroups brings the groups of the sets to their living members.
-func (f *FIB) settleGroups(ctx context.Context, v *fibVRF, sets []uint32) error {
-	t := v.hops
-	var ops []NextHopOp
-	var done []settled
-	for _, i := range sets {
-		s := &t.sets[i]
-		if s.members == nil {
-			continue
-		}
-		list := f.living(v, s)
-		if !f.objects {
-			f.settlePlain(v, s, list)
-			continue
-		}
-		if len(list) == 0 && !s.changed || f.asItMustBe(t, s, list) {
-			continue
-		}
-		// The kernel doesn't replace a group by one of another type. And one that
-		// has none of its new members must not keep the old ones.
-		if s.wrong || s.group != nil && len(list) == 0 {
-			ops, done = append(ops, deletion(groupID(t.slot, i))), append(done, settled{set: i})
-		}
-		if len(list) == 0 {
-			continue
-		}
-		for _, to := range t.waysTo(s, list) {
-			ops = append(ops, NextHopOp{Object: f.groupObject(t, i, to), Replace: s.group != nil})
-			done = append(done, settled{i, to})
-		}
-	}
-	return f.writeNextHops(ctx, ops, func(n int) {
-		s, to := &t.sets[done[n].set], done[n].step
-		if ops[n].Delete {
-			s.group, s.wrong, s.changed = nil, false, false
-			return
-		}
-		s.stale = s.stale || s.group == nil && s.tried
-		s.group, s.weights, s.has, s.changed = to.members, to.weights, ops[n].Object.Resilience, false
-	})
-}
-
-// settled is what an operation makes of a set's group.
-type settled struct {
-	set uint32
-	step
-}
-
-// waysTo is one step, or several for a prefix's own group.
-func (t *hopTable) waysTo(s *hopSet, list []uint32) []step {
-	if !s.own {
-		return []step{{list, nil}}
-	}
-	from := slices.DeleteFunc(slices.Clone(s.group), func(m uint32) bool { return t.members[m].at == (Hop{}) })
-	if len(from) == 0 {
-		return []step{{list, t.weigh(list)}}
-	}
-	return t.steps(from, list)
-}
-
-func (f *FIB) groupObject(t *hopTable, set uint32, to step) NextHopObject {
-	o := NextHopObject{ID: groupID(t.slot, set), Protocol: Protocol, Weights: to.weights}
-	o.Group = mapped(to.members, func(m uint32) uint32 { return memberID(t.slot, m) })
-	if s := &t.sets[set]; s.own {
-		o.Resilience = f.resilience
-		if s.group != nil {
-			o.Resilience.Buckets = s.has.Buckets // no kernel changes their number
-		}
-	}
-	return o
 }
 
 func (f *FIB) settlePlain(v *fibVRF, s *hopSet, list []uint32) {

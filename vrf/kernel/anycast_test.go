@@ -165,6 +165,7 @@ func (s *spread) shares(paths map[uint16]path, members ...byte) {
 	for _, p := range paths {
 		count[p.member]++
 	}
+	s.t.Logf("flows of each member: %v", count)
 	even := flows / len(members)
 	deviation := isqrt(even)
 	for _, m := range members {
