@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -75,16 +76,26 @@ func (l *Lab) ControlConfig() string { return l.path(controlConfig) }
 // LogURL is where the log is reached from the management network.
 func (l *Lab) LogURL() string { return "nats://" + l.Topology.LogAddress.String() }
 
-// StartLog starts `hostroute log serve` in the node control and waits until it listens. The binary is the
-// hostroute program.
+// StartLog starts `hostroute log serve` in the node control and waits until it listens and its service answers. The
+// binary is the hostroute program.
 func (l *Lab) StartLog(ctx context.Context, binary string) (*Daemon, error) {
+	said := int64(0) // by one that ran before
+	if st, err := os.Stat(l.path(logsDir, NodeControl+"-log.log")); err == nil {
+		said = st.Size()
+	}
 	d, err := l.Start(ctx, NodeControl, "log", binary, "log", "serve", "--config", l.ControlConfig())
 	if err != nil {
 		return nil, err
 	}
 	listens := fmt.Sprintf("exec 3<>/dev/tcp/%s/%d", l.Topology.LogAddress.Addr(), l.Topology.LogAddress.Port())
 	return d, d.await(ctx, "the log service to listen", func() error {
-		_, err := l.Exec(ctx, NodeControl, "bash", "-c", listens)
+		if _, err := l.Exec(ctx, NodeControl, "bash", "-c", listens); err != nil {
+			return err
+		}
+		log, err := os.ReadFile(d.Log)
+		if err == nil && !bytes.Contains(log[min(said, int64(len(log))):], []byte("log service answers")) {
+			err = errors.New("it listens, and its service doesn't answer yet")
+		}
 		return err
 	})
 }

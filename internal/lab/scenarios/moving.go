@@ -251,11 +251,7 @@ func (w *world) prepared(ctx context.Context, guest, hv string) error {
 		return err
 	}
 	for _, i := range g.Interfaces {
-		n, err := w.Topology.Network(i.Network)
-		if err != nil {
-			return err
-		}
-		out, err := w.Exec(ctx, hv, "ip", "-j", "neighbour", "show", "dev", i.Tap, "nud", "permanent", "vrf", n.VRF)
+		out, err := w.Exec(ctx, hv, "ip", "-j", "neighbour", "show", "dev", i.Tap, "nud", "permanent")
 		if err != nil {
 			return err
 		}
