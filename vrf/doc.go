@@ -64,7 +64,10 @@
 // Every distinct set of next hops is one next-hop group, also a set of one,
 // and every learned route refers to a group. Members are one per gateway and
 // uplink. So the number of routes never matters when a link or plane is lost:
-// members are pointed elsewhere or groups shrink. The kernel's own part in
+// members are pointed elsewhere or groups shrink. A prefix that is anycast, as
+// several gateways on one uplink tell, has a resilient group of its own, which
+// is replaced in place, so that flows stay with their member
+// (docs/adr/0014-anycast-groups.md). The kernel's own part in
 // this is harsh, it deletes members whose link loses the carrier, and with the
 // last member of a group all its routes, and brings nothing back; so Repair
 // compares instead of remembering, and may be called at any time.
