@@ -40,10 +40,10 @@ func (w *world) drainLeaves(ctx context.Context) error {
 	w.story.Show("hostroute hypervisor drain hv2 --wait", fmt.Sprint(out, errText(err)))
 	if err == nil {
 		err = errors.New("it says that it is done")
-	} else if strings.Contains(out+err.Error(), "vm3") {
+	} else if strings.Contains(out+err.Error(), "1 guest homed there") {
 		err = nil
 	}
-	w.story.Check("drain --wait isn't done, and names the guest that is left", err)
+	w.story.Check("drain --wait isn't done, and says what is left", err)
 	return nil
 }
 
@@ -119,6 +119,9 @@ func (w *world) fenced(ctx context.Context) error {
 	if err := w.PowerOff(ctx, "vm1"); err != nil {
 		return err
 	}
+	w.story.Eventually(ctx, "the others have found out, and have no route to its guest vm2", 2*settle, func() error {
+		return errors.Join(w.without(ctx, "hv2", "vm2"), w.without(ctx, "hv3", "vm2"))
+	})
 	if err := errors.Join(w.publish(ctx, "hypervisor", "fence", "hv1", "--reason", "no power"), w.publish(ctx, "vm", "migrate", "vm1", "--to", "hv2")); err != nil {
 		return err
 	}

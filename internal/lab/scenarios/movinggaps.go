@@ -34,6 +34,12 @@ func (g *gaps) add(row string, family int, way string, l lab.FlowLoss) {
 	g.lost += l.Lost
 }
 
+// forget leaves a row out of what is judged.
+func (g *gaps) forget(row string) {
+	delete(g.all, row)
+	g.rows = slices.DeleteFunc(g.rows, func(r string) bool { return r == row })
+}
+
 // column lists the gaps of a family and direction, whoever the peer.
 func (g *gaps) column(name string) (all []time.Duration) {
 	for _, row := range g.all {
