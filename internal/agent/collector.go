@@ -168,7 +168,7 @@ func (c *collector) handover(ch chan<- prometheus.Metric, h HandoverStatus) {
 		count[a.State]++
 	}
 	for m, states := range map[*metric][]string{
-		&c.handovers: {moveAnnouncing, moveForwarding, moveDropping}, &c.yielded: {claimYielded, claimContested}, &c.arrivals: {arrivalSeen, arrivalDenied},
+		&c.handovers: {moveAnnouncing, moveForwarding, moveDropping}, &c.yielded: {claimYielded, claimContested}, &c.arrivals: {arrivalSeen, arrivalLate},
 	} {
 		for _, state := range states {
 			m.tell(ch, float64(count[state]), state)

@@ -166,11 +166,20 @@ func expected(s *projector.State, host projector.Host, hypervisor string) map[st
 	for _, g := range s.Guests() {
 		if g.Duty(hypervisor) == projector.DutyPrepare {
 			for i, tap := range g.Next.Taps {
-				taps[tap] = arrival.Guest{VM: g.VM, MAC: g.Interfaces[i].MAC.Octets}
+				guest := arrival.Guest{VM: g.VM, MAC: g.Interfaces[i].MAC.Octets}
+				if prepared(host, tap, guest.MAC) {
+					taps[tap] = guest
+				}
 			}
 		}
 	}
 	return taps
+}
+
+// prepared tells whether a tap is a guest's, as the filter holds it to be: on one
+// that another guest has already, that one could speak with any MAC.
+func prepared(host projector.Host, tap string, mac [6]byte) bool {
+	return slices.ContainsFunc(host.Taps, func(t vrf.Tap) bool { return t.Name == tap && t.MAC == mac })
 }
 
 // departures is what has left, for the machine.

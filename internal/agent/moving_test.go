@@ -138,6 +138,18 @@ func TestAGuestThatComes(t *testing.T) {
 	b.hasOnly(t, first, "tap1")
 }
 
+// TestATapThatAnotherGuestHas says nothing of the guest that was to come there.
+func TestATapThatAnotherGuestHas(t *testing.T) {
+	b, _ := newMovingBed(t)
+	b.projection.publish(t, &events.VMCreated{VM: "b", Hypervisor: "hv2", Interfaces: []events.Interface{
+		{Tap: "tap1", MAC: events.MAC{Octets: [6]byte{2, 0, 0, 0, 0, 9}}, Network: "web"}}})
+	b.projection.publish(t, &events.VMMigrationStarted{VM: "b", To: "hv1"})
+	b.wants(t)
+	if len(b.served.expected) > 0 {
+		t.Errorf("expected: %+v", b.served.expected)
+	}
+}
+
 // TestAPrefixThatSomebodyNewerHas is yielded, whatever the log has said so far.
 func TestAPrefixThatSomebodyNewerHas(t *testing.T) {
 	for _, current := range []bool{true, false} {

@@ -20,12 +20,12 @@ type HandoverStatus struct {
 const (
 	// moveAnnouncing: it is announced on, since no path to the new home is in the kernel.
 	moveAnnouncing = "announcing"
-	moveForwarding = "forwarding" // by the learned route
-	moveDropping   = "dropping"   // since nobody has heard of the new home
-	claimYielded   = "yielded"    // to somebody newer
-	claimContested = "contested"  // the log says that it is here all the same
-	arrivalSeen    = "seen"       // and believed until the log should have said so
-	arrivalDenied  = "unconfirmed"
+	moveForwarding = "forwarding"  // by the learned route
+	moveDropping   = "dropping"    // since nobody has heard of the new home
+	claimYielded   = "yielded"     // to somebody newer
+	claimContested = "contested"   // the log says that it is here all the same
+	arrivalSeen    = "seen"        // and believed
+	arrivalLate    = "unconfirmed" // the log should have said so by now
 )
 
 // MoveStatus is a guest, or some prefixes of it, that this hypervisor had.
@@ -92,9 +92,9 @@ func (m *moving) words(r handover.Report) HandoverStatus {
 	}
 	for _, a := range r.Arrivals {
 		t, ago := since(a.Since)
-		state, text := arrivalSeen, fmt.Sprintf("%s was seen on its prepared tap %s: served here as if the log had said that it moved, which it has %s to do", a.VM, ago, handover.Patience)
+		state, text := arrivalSeen, fmt.Sprintf("%s was seen on its prepared tap %s: served here as if the log had said that it moved", a.VM, ago)
 		if a.Unconfirmed {
-			state, text = arrivalDenied, fmt.Sprintf("%s was seen on its prepared tap %s, and the log doesn't say that it moved here: it isn't announced. "+
+			state, text = arrivalLate, fmt.Sprintf("%s was seen on its prepared tap %s, and the log doesn't say that it moved here: it is served here all the same. "+
 				"If it runs here, `hostroute vm migrate %s --to %s`, else `hostroute vm abort %s`", a.VM, ago, a.VM, m.hypervisor, a.VM)
 		}
 		s.Arrivals = append(s.Arrivals, ArrivalStatus{a.VM, t, state, text})
@@ -155,7 +155,7 @@ func (h HandoverStatus) problems() (list []problem) {
 		}
 	}
 	for _, a := range h.Arrivals {
-		if a.State == arrivalDenied {
+		if a.State == arrivalLate {
 			list = append(list, problem{"arrival", a.Text})
 		}
 	}

@@ -56,9 +56,9 @@ func TestWhatGoesOnInWords(t *testing.T) {
 	says("")
 	b.projection.publish(t, &events.VMMigrationStarted{VM: "a", To: "hv1"})
 	b.Saw("a")
-	says("seen", "a was seen on its prepared tap 0s ago: served here as if the log had said that it moved, which it has 10s to do")
+	says("seen", "a was seen on its prepared tap 0s ago: served here as if the log had said that it moved")
 	b.elapsed += handover.Patience
-	says("unconfirmed", "a was seen on its prepared tap 10s ago, and the log doesn't say that it moved here: it isn't announced. "+
+	says("unconfirmed", "a was seen on its prepared tap 10s ago, and the log doesn't say that it moved here: it is served here all the same. "+
 		"If it runs here, `hostroute vm migrate a --to hv1`, else `hostroute vm abort a`")
 	if p := b.moving.status().problems(); len(p) != 1 || p[0].kind != "arrival" {
 		t.Errorf("problems: %+v", p)

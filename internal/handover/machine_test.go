@@ -186,7 +186,7 @@ func TestMachine(t *testing.T) {
 			{time.Minute, func(b *bench) { b.in.Own[0].Served = false }, "lost, kept 100, blackhole, until 1m10s"},
 			{61 * time.Second, func(b *bench) { b.in.Own[0].Served = true }, "ours, kept 100, blackhole"},
 			{2 * time.Minute, func(b *bench) { b.in.Own[0].Served = false }, "lost, kept 100, blackhole, until 2m10s"},
-			{121 * time.Second, func(b *bench) { b.hears(1100, false) }, "withheld, blackhole, until 2m11s"},
+			{121 * time.Second, func(b *bench) { b.hears(1100, false) }, "withheld, blackhole"},
 			{122 * time.Second, func(b *bench) { b.away(1) }, "blackhole, until 2m32s"},
 		},
 		"and doesn't come back": {
@@ -218,24 +218,25 @@ func TestMachine(t *testing.T) {
 			{2 * time.Second, func(b *bench) { b.Seen("vm1"); b.home(1); b.in.Own[0].Early = true }, "ours, blackhole, vm1 arrived, until 11s"},
 			{3 * time.Second, func(b *bench) { b.preparing = nil; b.home(1) }, "ours, blackhole, until 32s"},
 		},
-		"one that was here before is seen for nothing": {
+		"one that was here before is seen, and doesn't come": {
 			{0, func(b *bench) { b.away(1) }, "blackhole, until 30s"},
 			{time.Minute, func(b *bench) { b.hears(1100, true) }, ""},
 			{2 * time.Minute, func(b *bench) { b.preparing = []string{"vm1"}; b.Seen("vm1"); b.home(2); b.in.Own[0].Early = true }, "ours, blackhole, vm1 arrived, until 2m10s"},
-			{130 * time.Second, func(b *bench) { b.away(1) }, ""},
+			{130 * time.Second, func(b *bench) { b.preparing = nil; b.away(1) }, ""},
 		},
 		"and this run doesn't know": {
 			{0, func(b *bench) { b.preparing = []string{"vm1"}; b.Seen("vm1"); b.home(2); b.in.Own[0].Early = true }, "ours, vm1 arrived, until 10s"},
 			{1, nothing, "ours, vm1 arrived, until 10s"},
-			{10 * time.Second, func(b *bench) { b.away(1) }, "blackhole, until 40s"},
+			{10 * time.Second, func(b *bench) { b.preparing = nil; b.away(1) }, "blackhole, until 40s"},
 		},
 		"and the log doesn't confirm it": {
 			{0, func(b *bench) { b.preparing = []string{"vm1"}; b.Seen("vm1") }, "vm1 arrived, until 10s"},
 			{1, func(b *bench) { b.home(1); b.in.Own[0].Early = true }, "ours, blackhole, vm1 arrived, until 10s"},
-			{10 * time.Second, func(b *bench) { b.in.Own = nil }, "blackhole, until 15s"}, // not announced on
-			{15 * time.Second, func(b *bench) { b.Seen("vm1") }, ""},
-			{20 * time.Second, func(b *bench) { b.preparing = nil }, ""},
-			{21 * time.Second, func(b *bench) { b.preparing = []string{"vm1"}; b.Seen("vm1") }, "vm1 arrived, until 31s"},
+			{10 * time.Second, nothing, "ours, blackhole, vm1 arrived, until 30.000000001s"},
+			{time.Minute, nothing, "ours, vm1 arrived"},
+			{61 * time.Second, func(b *bench) { b.preparing = nil; b.in.Own = nil }, "blackhole, until 1m6s"}, // not announced on
+			{70 * time.Second, nothing, ""},
+			{71 * time.Second, func(b *bench) { b.preparing = []string{"vm1"}; b.Seen("vm1") }, "vm1 arrived, until 1m21s"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

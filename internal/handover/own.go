@@ -31,7 +31,9 @@ const (
 // hold decides about one own prefix: ours, unless somebody newer has it. Then it
 // is theirs, for a log that is out of reach or late, and ours again when the path
 // goes, or when the log, being in sync, still says so after Patience. That ruling
-// is about the home that was heard of; a newer one still is another matter.
+// is about the home that was heard of; a newer one still is another matter. While
+// the guest is about to move away there is nothing to rule: it was seen at its
+// destination, and the event is late.
 func (m *Machine) hold(now Instant, was *own, o Own, in Input, announced map[Key]bgp.Announcement, out *Output) *own {
 	h := &own{Own: o, since: now, lost: Never}
 	if was != nil {
@@ -51,7 +53,7 @@ func (m *Machine) hold(now Instant, was *own, o Own, in Input, announced map[Key
 	}
 	if h.claim == yielded {
 		out.Withheld[o.Key] = true
-		if in.Current {
+		if in.Current && !h.Leaving {
 			m.due(now, h.claimed.Add(Patience))
 		}
 	}
@@ -96,7 +98,7 @@ func (h *own) contest(now Instant, in Input) {
 		h.claim = unclaimed
 	case h.claim == unclaimed || rival > h.rival:
 		h.claim, h.claimed = yielded, now
-	case h.claim == yielded && in.Current && now >= h.claimed.Add(Patience):
+	case h.claim == yielded && in.Current && !h.Leaving && now >= h.claimed.Add(Patience):
 		h.claim = overruled
 	}
 	if ok {

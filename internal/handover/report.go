@@ -38,8 +38,7 @@ type Claim struct {
 type Arrival struct {
 	VM    string
 	Since Instant
-	// Unconfirmed is set when the log didn't confirm it in time: nothing is done
-	// for it any more.
+	// Unconfirmed is set when the log still says nothing of it after Patience.
 	Unconfirmed bool
 }
 
@@ -52,7 +51,7 @@ func (m *Machine) Report() Report {
 		}
 	}
 	for vm, a := range m.arrivals {
-		r.Arrivals = append(r.Arrivals, Arrival{vm, a.since, a.over})
+		r.Arrivals = append(r.Arrivals, Arrival{vm, a.since, a.late})
 	}
 	slices.SortFunc(r.Claims, func(a, b Claim) int { return a.Compare(b.Key) })
 	slices.SortFunc(r.Arrivals, func(a, b Arrival) int { return strings.Compare(a.VM, b.VM) })
