@@ -93,7 +93,7 @@ func TestSign(t *testing.T) {
 		"tagged by a provider":          {ether(guest, everybody, 0x88a8, append([]byte{0, 9, 8, 6}, garp...)), ""},
 		"tagged as providers once did":  {ether(guest, everybody, 0x9100, append([]byte{0, 9, 8, 6}, garp...)), ""},
 		"a probe by NA (RFC 4862: NS)":  {ether(guest, everybody, typeIPv6, advertise(func(p []byte) { p[40] = 135 })), Other},
-		"NA with a code":                {ether(guest, everybody, typeIPv6, advertise(func(p []byte) { p[41] = 1; p[43] -= 1 })), Other},
+		"NA with a code":                {ether(guest, everybody, typeIPv6, advertise(func(p []byte) { p[41] = 1; p[43]-- })), Other},
 		"NA with an option of length 0": {ether(guest, everybody, typeIPv6, advertise(func(p []byte) { p[65] = 0; p[43]++ })), Other},
 	} {
 		kind, ok := Sign(c.frame, guest)
