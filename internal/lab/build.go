@@ -3,6 +3,8 @@ package lab
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"net"
 	"slices"
 )
 
@@ -82,8 +84,17 @@ func (l *Lab) wire(b *batch, bridge string, ports []port) {
 // plug makes a cable from a bridge to a node.
 func (l *Lab) plug(b *batch, bridge string, p port) {
 	name := portName(p.node, bridge)
-	b.add("link add %s type veth peer name %s netns %s", name, p.iface, l.Topology.Namespace(p.node))
+	b.add("link add %s type veth peer name %s address %s netns %s", name, p.iface, portMAC(name), l.Topology.Namespace(p.node))
 	b.add("link set %s master %s up", name, bridge)
+}
+
+// portMAC is a port's hardware address, which it keeps when its host is switched off and on: neighbours that sent to it
+// just before don't ask again for up to 45 s (RFC 4861, section 7.3.3).
+func portMAC(name string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name)) // never fails
+	sum := h.Sum(nil)
+	return net.HardwareAddr{0x02, 0xaa, sum[0], sum[1], sum[2], sum[3]}.String()
 }
 
 func (l *Lab) makePlane(ctx context.Context, p Plane) error {
