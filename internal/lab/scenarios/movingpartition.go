@@ -73,11 +73,15 @@ func (w *world) deafHostHears(ctx context.Context) error {
 
 // unreflected wants no reflector to have a path to a guest from a hypervisor.
 func (w *world) unreflected(ctx context.Context, guest, hv string) error {
+	return w.noPath(ctx, w.address(guest, "public", 4).String()+"/32", hv)
+}
+
+// noPath wants no reflector to have a path to an IPv4 prefix from a hypervisor.
+func (w *world) noPath(ctx context.Context, p, hv string) error {
 	h, err := w.Topology.Hypervisor(hv)
 	if err != nil {
 		return err
 	}
-	p := w.address(guest, "public", 4).String() + "/32"
 	for _, u := range w.Topology.Uplinks(h) {
 		if u.VRF != "public" {
 			continue
