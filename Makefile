@@ -31,7 +31,7 @@ test: setup
 	@if scripts/have-vrf; then export HOSTROUTE_REQUIRE_VRF=1; fi; \
 	  HOSTROUTE_DEFERRED_TESTS=$(DEFERRED) go test -count=1 ./...
 	@scripts/fuzz 3s internal/arrival internal/dhcp ipv6
-	@bin/hostroute lab vm test --deferred $(DEFERRED) -- bin/hostroute lab run --short first-light disguise plane-oneway agent-kill
+	@bin/hostroute lab vm test --deferred $(DEFERRED) -- bin/hostroute lab run --short first-light disguise plane-oneway agent-kill migrate elastic-move
 
 demo: setup
 	@bin/hostroute lab run first-light
