@@ -62,7 +62,10 @@ var globalSysctls = []Sysctl{
 }
 
 // uplinkSysctls: loose reverse path, because the planes' routes differ while
-// they converge; no ARP answer for the other plane's address. disable_ipv6 is
+// they converge; no ARP answer for the other plane's address. arp_notify and
+// ndisc_notify have the kernel say which MAC address a link has when it comes up or
+// gets another: the neighbours of a host that comes back with another one would go
+// on sending to the former while they hold that to be reachable. disable_ipv6 is
 // what many hosts set by default, and some hypervisors on every tap; the kernel
 // then refuses each IPv6 address and route.
 func uplinkSysctls(link string) []Sysctl {
@@ -71,6 +74,7 @@ func uplinkSysctls(link string) []Sysctl {
 		"ipv4/conf/*/rp_filter", "2",
 		"ipv4/conf/*/arp_ignore", "1",
 		"ipv4/conf/*/arp_announce", "2",
+		"ipv4/conf/*/arp_notify", "1",
 		"ipv4/conf/*/proxy_arp", "0",
 		"ipv4/conf/*/forwarding", "1",
 		"ipv4/conf/*/accept_redirects", "0",
@@ -80,6 +84,7 @@ func uplinkSysctls(link string) []Sysctl {
 		"ipv6/conf/*/forwarding", "1",
 		"ipv6/conf/*/accept_redirects", "0",
 		"ipv6/conf/*/accept_ra", "0",
+		"ipv6/conf/*/ndisc_notify", "1",
 	)
 }
 
