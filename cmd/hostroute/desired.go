@@ -22,6 +22,7 @@ type replayed struct {
 	Problems      []projector.Problem     `json:"problems"`
 	Quarantined   []projector.Quarantined `json:"quarantined"`
 	Kernel        *difference             `json:"kernel,omitempty"` // with --diff-kernel
+	Agent         *agentDifference        `json:"agent,omitempty"`  // with --diff-agent
 }
 
 type replayedTap struct {
@@ -105,6 +106,9 @@ func (a *app) showReplay(r replayed) error {
 	if len(r.Problems) > 0 {
 		return found{fmt.Errorf("hypervisor %q: not all that the log wants can be served", r.Hypervisor)}
 	}
+	if r.Agent != nil && r.Agent.any() {
+		return found{fmt.Errorf("the agent of this host doesn't hold what the log wants of hypervisor %q: see hostroute status", r.Hypervisor)}
+	}
 	if r.Kernel != nil && r.Kernel.any() {
 		return found{fmt.Errorf("the kernel of this host isn't what the log wants of hypervisor %q", r.Hypervisor)}
 	}
@@ -153,8 +157,16 @@ func (a *app) tellReplay(r replayed) error {
 	for _, q := range r.Quarantined {
 		t.row("QUARANTINED", fmt.Sprintf("#%d %s", q.Sequence, orDefault(q.Type, "message")), q.Reason)
 	}
-	if err := t.flush(); err != nil || r.Kernel == nil {
+	if err := t.flush(); err != nil {
 		return err
+	}
+	if r.Agent != nil {
+		if err := a.tellAgent(r.Agent); err != nil {
+			return err
+		}
+	}
+	if r.Kernel == nil {
+		return nil
 	}
 	return a.tellDifference(r.Kernel)
 }

@@ -13,9 +13,9 @@ import (
 )
 
 func (a *app) replayCommand() *cobra.Command {
-	var hypervisor, path string
+	var hypervisor, path, socket string
 	var at momentText
-	var diff bool
+	var diff, held bool
 	c := a.command("replay", "Compute from the log alone what a hypervisor must serve, now or at any time",
 		"hostroute replay --hypervisor hv1 --at yesterday",
 		func(ctx context.Context, _ []string) error {
@@ -32,9 +32,19 @@ func (a *app) replayCommand() *cobra.Command {
 					return err
 				}
 			}
-			r, err := a.replay(ctx, hypervisor, until, cfg)
+			r, host, err := a.replay(ctx, hypervisor, until)
 			if err != nil {
 				return err
+			}
+			if held {
+				if r.Agent, err = diffAgent(ctx, socket, host); err != nil {
+					return err
+				}
+			}
+			if diff {
+				if r.Kernel, err = diffKernel(ctx, cfg, host); err != nil {
+					return err
+				}
 			}
 			return a.showReplay(r)
 		})
@@ -42,6 +52,8 @@ func (a *app) replayCommand() *cobra.Command {
 	c.Flags().Var(&at, "at", "as of this `SEQ|TIME`; default: all of the log")
 	c.Flags().BoolVar(&diff, "diff-kernel", false, "compare the kernel of this host with it; changes nothing")
 	c.Flags().StringVar(&path, "config", defaultConfig, "with --diff-kernel: the configuration `FILE` that names VRFs and uplinks")
+	c.Flags().BoolVar(&held, "diff-agent", false, "compare what the agent of this host holds with it, byte for byte")
+	c.Flags().StringVar(&socket, "socket", defaultSocket, "with --diff-agent: `PATH` of the agent's socket")
 	return required(c, "hypervisor")
 }
 
@@ -52,12 +64,11 @@ func (a *app) parseUntil(s string) (log.Until, error) {
 	return a.parseMoment("--at", s)
 }
 
-// replay folds the log and projects it onto the hypervisor; with a
-// configuration, it compares that with the kernel.
-func (a *app) replay(ctx context.Context, hypervisor string, until log.Until, cfg *config.Config) (replayed, error) {
+// replay folds the log and projects it onto the hypervisor.
+func (a *app) replay(ctx context.Context, hypervisor string, until log.Until) (replayed, projector.Host, error) {
 	l, err := a.ledger(ctx)
 	if err != nil {
-		return replayed{}, err
+		return replayed{}, projector.Host{}, err
 	}
 	defer l.Close()
 	show := a.progress()
@@ -65,15 +76,11 @@ func (a *app) replay(ctx context.Context, hypervisor string, until log.Until, cf
 	state, done, err := l.Replay(ctx, until)
 	show("")
 	if err != nil {
-		return replayed{}, err
+		return replayed{}, projector.Host{}, err
 	}
 	if state.Hypervisor(hypervisor) == nil {
-		return replayed{}, found{fmt.Errorf("hypervisor %q: not registered up to #%d of the log", hypervisor, done.Sequence)}
+		return replayed{}, projector.Host{}, found{fmt.Errorf("hypervisor %q: not registered up to #%d of the log", hypervisor, done.Sequence)}
 	}
 	host := projector.Desired(state, hypervisor)
-	r := describe(hypervisor, done.Sequence, host, state.Quarantined())
-	if cfg != nil {
-		r.Kernel, err = diffKernel(ctx, cfg, host)
-	}
-	return r, err
+	return describe(hypervisor, done.Sequence, host, state.Quarantined()), host, nil
 }

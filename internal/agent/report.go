@@ -20,6 +20,9 @@ const (
 	PathRoutes = "/routes" // []Route; query: vrf, prefix (an address or a prefix, the longest match too)
 	PathPeers  = "/peers"  // []Peer
 	PathGuests = "/guests" // []Guest; query: vm
+	// PathDesired is answered with what the agent holds that this hypervisor must
+	// serve: the projector.Host that replaying the log gives, too.
+	PathDesired = "/desired"
 )
 
 // Status says whether a hypervisor is served as the log wants it.

@@ -11,12 +11,14 @@ import (
 	"github.com/hostroute/hostroute/internal/bfd/control"
 	"github.com/hostroute/hostroute/internal/bgp/session"
 	"github.com/hostroute/hostroute/internal/config"
+	"github.com/hostroute/hostroute/projector"
 )
 
 // socket makes the task that answers the local host.
 func (a *Agent) socket() *socket {
 	return &socket{path: a.cfg.Socket, log: a.log, answers: map[string]answer{
 		PathStatus:  func(*http.Request) (any, error) { return a.status(), nil },
+		PathDesired: func(*http.Request) (any, error) { return projector.Desired(a.ledger.State(), a.cfg.Hypervisor), nil },
 		PathRoutes:  a.routes,
 		PathExplain: a.explain(a.guests.facts),
 		PathPeers:   func(*http.Request) (any, error) { return a.peers(), nil },

@@ -48,14 +48,15 @@ func (w *world) replayEqualsKernel(ctx context.Context) error {
 	return w.diffKernel(ctx)
 }
 
-// diffKernel has hostroute itself compare the two.
+// diffKernel has hostroute itself compare the log with kernels, and with agents.
 func (w *world) diffKernel(ctx context.Context) error {
 	for _, h := range w.Topology.Hypervisors {
-		out, err := w.hostroute(ctx, h.Name, "replay", "--hypervisor", h.Name, "--diff-kernel", "--config", w.AgentConfig(h.Name), "--log", w.LogURL(), "--json")
+		out, err := w.hostroute(ctx, h.Name, "replay", "--hypervisor", h.Name, "--diff-kernel", "--config", w.AgentConfig(h.Name),
+			"--diff-agent", "--socket", w.AgentSocket(h.Name), "--log", w.LogURL(), "--json")
 		if err != nil {
 			err = fmt.Errorf("%w: %s", err, out)
 		}
-		w.story.Check("hostroute replay --diff-kernel finds nothing on "+h.Name, err)
+		w.story.Check("hostroute replay --diff-kernel --diff-agent finds nothing on "+h.Name, err)
 	}
 	return nil
 }
