@@ -34,7 +34,7 @@ func TestCompareDesired(t *testing.T) {
 		"the same":            {host(100, "a", "b"), host(100, "a", "b"), []string{}, []string{}},
 		"another preference":  {host(100, "a"), host(50, "a"), []string{announced("100")}, []string{announced("50")}},
 		"a tap more and less": {host(100, "a", "b"), host(100, "b", "c"), []string{tap("a")}, []string{tap("c")}},
-		"no tap at all":       {host(100, "a"), host(100), []string{tap("a")}, []string{"taps null"}},
+		"no tap at all":       {host(100, "a"), host(100), []string{tap("a")}, []string{}},
 		"another order":       {host(100, "a", "b"), host(100, "b", "a"), []string{}, []string{"the same in another order"}},
 	} {
 		t.Run(name, func(t *testing.T) {
