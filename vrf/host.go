@@ -11,12 +11,14 @@ const Protocol = 201
 // writing can send a guest's traffic away. The last resort loses against every
 // real route and keeps a miss from falling through to the main table. A
 // blackhole stands below what is learned: it holds only while nobody has said
-// where the prefix is now.
+// where the prefix is now. One that stands over it holds while what was said is
+// older than what this host itself had.
 const (
-	MetricGuest       = 100
-	MetricLearned     = 200
-	MetricBlackhole   = 300
-	MetricUnreachable = 4278198272
+	MetricGuest         = 100
+	MetricBlackholeOver = 150
+	MetricLearned       = 200
+	MetricBlackhole     = 300
+	MetricUnreachable   = 4278198272
 )
 
 // TapMAC is the hardware address of every tap on every hypervisor, so that a
@@ -68,6 +70,21 @@ type Uplink struct {
 type Blackhole struct {
 	VRF    string
 	Prefix netip.Prefix
+	// Over: learned routes are no better. They lead to where the prefix was before
+	// it was here, and from there what follows them comes back.
+	Over bool
+}
+
+func (b Blackhole) metric() uint32 {
+	if b.Over {
+		return MetricBlackholeOver
+	}
+	return MetricBlackhole
+}
+
+// ofBlackholes tells whether the routes of a metric are blackholes.
+func ofBlackholes(metric uint32) bool {
+	return metric == MetricBlackhole || metric == MetricBlackholeOver
 }
 
 // Tap is a guest's interface on the hypervisor, enslaved to a VRF.

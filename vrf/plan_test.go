@@ -46,7 +46,8 @@ func drawHost(r *rapid.T) vrf.Host {
 func drawBlackholes(r *rapid.T) (list []vrf.Blackhole) {
 	for _, p := range []string{"203.0.113.7/32", "203.0.113.16/28", "2001:db8::7/128"} {
 		if rapid.IntRange(0, 2).Draw(r, "blackhole "+p) == 0 {
-			list = append(list, vrf.Blackhole{VRF: rapid.SampledFrom([]string{"public", "private"}).Draw(r, "VRF"), Prefix: netip.MustParsePrefix(p)})
+			list = append(list, vrf.Blackhole{VRF: rapid.SampledFrom([]string{"public", "private"}).Draw(r, "VRF"),
+				Prefix: netip.MustParsePrefix(p), Over: rapid.Bool().Draw(r, "over")})
 		}
 	}
 	return list

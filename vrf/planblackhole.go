@@ -13,7 +13,7 @@ func (p *planner) blackholes(list []Blackhole) {
 			}
 			continue
 		}
-		want := InstalledRoute{Table: v.Table, Prefix: b.Prefix, Metric: MetricBlackhole, Blackhole: true}
+		want := InstalledRoute{Table: v.Table, Prefix: b.Prefix, Metric: b.metric(), Blackhole: true}
 		if _, twice := p.desired[want.key()]; twice {
 			continue
 		}
@@ -25,12 +25,13 @@ func (p *planner) blackholes(list []Blackhole) {
 }
 
 // fillBlackholes removes those that are not desired, when all routes that may
-// take their place are written. What this process wrote it knows the reason of,
-// so that it needs no sweep to know that it is over: a blackhole takes packets
-// from wider routes. What an earlier one left may have a reason yet.
+// take their place are written, be it the one of the other metric. What this
+// process wrote it knows the reason of, so that it needs no sweep to know that
+// it is over: a blackhole takes packets from wider routes. What an earlier one
+// left may have a reason yet.
 func (p *planner) fillBlackholes() {
 	for _, r := range p.actual.Routes {
-		if _, ok := p.desired[r.key()]; !ok && r.Metric == MetricBlackhole && (p.Sweep || r.Written) && !p.untouchable(r) {
+		if _, ok := p.desired[r.key()]; !ok && ofBlackholes(r.Metric) && (p.Sweep || r.Written) && !p.untouchable(r) {
 			p.add(DeleteRoute{r})
 		}
 	}
@@ -42,8 +43,9 @@ func (p *planner) fillBlackholes() {
 func (p *planner) clear() {
 	for _, r := range p.actual.Routes {
 		_, served := p.desired[r.key()]
-		_, dropped := p.desired[routeKey{r.Table, r.Prefix, MetricBlackhole}]
-		if dropped && !served && r.Metric == MetricGuest && !p.untouchable(r) {
+		_, below := p.desired[routeKey{r.Table, r.Prefix, MetricBlackhole}]
+		_, over := p.desired[routeKey{r.Table, r.Prefix, MetricBlackholeOver}]
+		if (below || over) && !served && r.Metric == MetricGuest && !p.untouchable(r) {
 			p.add(DeleteRoute{r})
 		}
 	}

@@ -17,15 +17,15 @@ type place struct {
 	prefix netip.Prefix
 }
 
-// held are the places with a route of that metric.
-func held(t *rapid.T, k *fake.Kernel, h vrf.Host, metric uint32) map[place]bool {
+// held are the places with a route of one of the metrics.
+func held(t *rapid.T, k *fake.Kernel, h vrf.Host, metrics ...uint32) map[place]bool {
 	a, err := k.Read(t.Context(), h)
 	if err != nil {
 		t.Fatal(err)
 	}
 	places := map[place]bool{}
 	for _, r := range a.Routes {
-		if r.Metric == metric {
+		if slices.Contains(metrics, r.Metric) {
 			places[place{r.Table, r.Prefix}] = true
 		}
 	}
@@ -44,7 +44,7 @@ func TestPlanLeavesNoGap(t *testing.T) {
 		if err := k.Execute(r.Context(), plan(r, k, before).Ops); err != nil {
 			r.Fatal(err)
 		}
-		guests, holes := held(r, k, before, vrf.MetricGuest), held(r, k, before, vrf.MetricBlackhole)
+		guests, holes := held(r, k, before, vrf.MetricGuest), held(r, k, before, vrf.MetricBlackhole, vrf.MetricBlackholeOver)
 		done := fake.New() // a kernel that has arrived, to know what will be
 		for _, name := range []string{"u0", "u1", "tap0", "tap1", "tap2"} {
 			done.AddLink(name)
@@ -52,10 +52,10 @@ func TestPlanLeavesNoGap(t *testing.T) {
 		if err := done.Execute(r.Context(), plan(r, done, after).Ops); err != nil {
 			r.Fatal(err)
 		}
-		willGuest, willHole := held(r, done, after, vrf.MetricGuest), held(r, done, after, vrf.MetricBlackhole)
+		willGuest, willHole := held(r, done, after, vrf.MetricGuest), held(r, done, after, vrf.MetricBlackhole, vrf.MetricBlackholeOver)
 		var last vrf.Op
 		check := func(op vrf.Op) error {
-			guest, hole := held(r, k, after, vrf.MetricGuest), held(r, k, after, vrf.MetricBlackhole)
+			guest, hole := held(r, k, after, vrf.MetricGuest), held(r, k, after, vrf.MetricBlackhole, vrf.MetricBlackholeOver)
 			for p := range guests {
 				if willHole[p] && !guest[p] && !hole[p] {
 					r.Fatalf("after %v nothing stands at %v on its way from a tap", last, p)

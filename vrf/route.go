@@ -88,7 +88,11 @@ func (r InstalledRoute) String() string {
 	case r.Unreachable:
 		return fmt.Sprintf("unreachable %s table %d", r.Prefix, r.Table)
 	case r.Blackhole:
-		return fmt.Sprintf("blackhole %s table %d", r.Prefix, r.Table)
+		over := ""
+		if r.Metric == MetricBlackholeOver {
+			over = fmt.Sprintf(" metric %d", r.Metric)
+		}
+		return fmt.Sprintf("blackhole %s table %d%s", r.Prefix, r.Table, over)
 	case len(r.Hops) == 0:
 		return fmt.Sprintf("%s%s table %d", r.Prefix, RouteHop{r.Link, r.Via}, r.Table)
 	}

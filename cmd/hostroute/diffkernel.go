@@ -60,7 +60,9 @@ func passing(desired vrf.Host, actual vrf.Actual, host projector.Host) []vrf.Bla
 	for _, r := range actual.Routes {
 		for _, v := range desired.VRFs {
 			b := vrf.Blackhole{VRF: v.Name, Prefix: r.Prefix}
-			if r.Metric == vrf.MetricBlackhole && r.Table == v.Table && moving[b] {
+			over := r.Metric == vrf.MetricBlackholeOver
+			if (over || r.Metric == vrf.MetricBlackhole) && r.Table == v.Table && moving[b] {
+				b.Over = over
 				list = append(list, b)
 			}
 		}

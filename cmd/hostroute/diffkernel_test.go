@@ -21,12 +21,14 @@ func TestBlackholesOfWhatMoves(t *testing.T) {
 	desired := vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 10}, {Name: "private", Table: 20}}}
 	actual := vrf.Actual{Routes: []vrf.InstalledRoute{
 		{Table: 10, Prefix: left, Metric: vrf.MetricBlackhole},
+		{Table: 10, Prefix: left, Metric: vrf.MetricBlackholeOver},
+		{Table: 10, Prefix: stranger, Metric: vrf.MetricBlackholeOver},
 		{Table: 20, Prefix: left, Metric: vrf.MetricBlackhole},     // another VRF's
 		{Table: 10, Prefix: stranger, Metric: vrf.MetricBlackhole}, // nobody's
 		{Table: 20, Prefix: came, Metric: vrf.MetricGuest},
 		{Table: 20, Prefix: came, Metric: vrf.MetricBlackhole},
 	}}
-	want := []vrf.Blackhole{{VRF: "public", Prefix: left}, {VRF: "private", Prefix: came}}
+	want := []vrf.Blackhole{{VRF: "public", Prefix: left}, {VRF: "public", Prefix: left, Over: true}, {VRF: "private", Prefix: came}}
 	if diff := cmp.Diff(want, passing(desired, actual, host), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Error(diff)
 	}

@@ -207,10 +207,10 @@ func withhold(taps []vrf.Tap, withheld map[handover.Key]bool) []vrf.Tap {
 }
 
 // blackholes gives those of VRFs that this hypervisor has.
-func (a *applier) blackholes(keys []handover.Key) (list []vrf.Blackhole) {
-	for _, k := range keys {
-		if slices.ContainsFunc(a.fixed.VRFs, func(v vrf.VRF) bool { return v.Name == k.VRF }) {
-			list = append(list, vrf.Blackhole{VRF: k.VRF, Prefix: k.Prefix})
+func (a *applier) blackholes(drop []handover.Blackhole) (list []vrf.Blackhole) {
+	for _, b := range drop {
+		if slices.ContainsFunc(a.fixed.VRFs, func(v vrf.VRF) bool { return v.Name == b.VRF }) {
+			list = append(list, vrf.Blackhole{VRF: b.VRF, Prefix: b.Prefix, Over: b.Over})
 		}
 	}
 	return list

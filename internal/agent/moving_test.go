@@ -58,6 +58,8 @@ func (b *testbed) has(t *testing.T, prefix string) (list []string) {
 		switch r.Metric {
 		case vrf.MetricGuest:
 			list = append(list, r.Link)
+		case vrf.MetricBlackholeOver:
+			list = append(list, "blackhole over what is learned")
 		case vrf.MetricBlackhole:
 			list = append(list, "blackhole")
 		}

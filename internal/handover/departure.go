@@ -13,9 +13,11 @@ type departure struct {
 	since      Instant
 	kept       *bgp.Announcement // nil: it is not announced
 	blackholed bool
-	ended      bool // the log doesn't tell of it any more
-	heard      bool // of where it is now
-	over       bool // nothing is done about it any more
+	ended      bool   // the log doesn't tell of it any more
+	heard      bool   // of where it is now
+	over       bool   // nothing is done about it any more
+	newer      uint32 // the least generation of paths that are newer than what this host had
+	outdated   bool   // the kernel may have one that isn't
 }
 
 // moved tells a guest that moved from a prefix that is merely gone.
@@ -29,12 +31,14 @@ func (m *Machine) part(now Instant, in Input, before map[Key]*own, announced map
 			continue
 		}
 		told[d.Key] = true
-		if have := m.left[d.Key]; have != nil && have.vm == d.VM && have.epoch == d.Epoch {
+		have := m.left[d.Key]
+		if have != nil && have.vm == d.VM && have.epoch == d.Epoch {
 			continue
 		}
 		m.left[d.Key] = &departure{
 			vm: d.VM, to: d.To, epoch: d.Epoch, generation: bgp.Generation(d.Preference), since: now,
-			kept: keep(before[d.Key], d.Key, announced),
+			kept: keep(before[d.Key], d.Key, announced), newer: newerThanHere(d, before[d.Key], have),
+			outdated: before[d.Key].misled() || have != nil && have.outdated,
 		}
 	}
 	for key, h := range before {
@@ -42,7 +46,7 @@ func (m *Machine) part(now Instant, in Input, before map[Key]*own, announced map
 			continue
 		}
 		if m.left[key] == nil {
-			m.left[key] = &departure{vm: h.VM, since: now, kept: keep(h, key, announced)}
+			m.left[key] = &departure{vm: h.VM, since: now, kept: keep(h, key, announced), newer: h.newer(), outdated: h.misled()}
 		}
 	}
 	for key, d := range m.left {
@@ -79,6 +83,9 @@ func (m *Machine) leave(now Instant, key Key, d *departure, in Input, announced 
 	path, ok := in.Path(key)
 	there := ok && bgp.Generation(path.Preference) >= d.generation
 	d.heard = there
+	if d.moved() || d.outdated { // else any path may be where it is now, such as that of an anycast address
+		d.outdated = outdated(d.outdated, path, ok, d.newer)
+	}
 	if _, still := announced[key]; !still {
 		d.kept = nil
 	}
@@ -93,6 +100,35 @@ func (m *Machine) leave(now Instant, key Key, d *departure, in Input, announced 
 		d.blackholed = m.due(now, d.since.Add(Longest))
 	}
 	if d.over = !d.blackholed; !d.over {
-		out.Blackholes = append(out.Blackholes, key)
+		over := d.outdated && m.due(now, d.since.Add(Forwarding))
+		out.Blackholes = append(out.Blackholes, Blackhole{key, over})
 	}
+}
+
+// newerThanHere is the least generation of paths to homes after this one: also of
+// those from which the guest has moved on, since they know to where. Who doesn't
+// remember its own takes the last one only.
+func newerThanHere(d Departure, before *own, have *departure) uint32 {
+	newer := bgp.Generation(d.Preference)
+	if before != nil {
+		newer = min(newer, before.newer())
+	}
+	if have != nil {
+		newer = min(newer, have.newer)
+	}
+	return newer
+}
+
+// outdated tells whether the kernel may have a learned route to where a prefix was
+// before it was here, so that what follows it comes back until they hear of the
+// move there, too. One that is newer takes its place when it is written, and what
+// is no longer known may be in the kernel yet.
+func outdated(was bool, path Path, ok bool, newer uint32) bool {
+	switch {
+	case ok && bgp.Generation(path.Preference) < newer:
+		return true
+	case ok && path.Written:
+		return false
+	}
+	return was
 }

@@ -100,14 +100,21 @@ type Input struct {
 	Path func(Key) (Path, bool)
 }
 
+// Blackhole is a prefix whose packets are dropped without a word.
+type Blackhole struct {
+	Key
+	// Over: even where there is a learned route. Unset: where there is none.
+	Over bool
+}
+
 // Output is what is to be done.
 type Output struct {
 	// Withheld are own prefixes that are neither delivered nor announced.
 	Withheld map[Key]bool
 	// Keep is announced although nothing here may serve it any more.
 	Keep []bgp.Announcement
-	// Blackholes are what is dropped without a word where no better route is.
-	Blackholes []Key
+	// Blackholes are what is dropped without a word.
+	Blackholes []Blackhole
 	// Next is when to ask again if nothing happens.
 	Next Instant
 }
@@ -152,7 +159,7 @@ func (m *Machine) Step(now Instant, in Input) Output {
 	}
 	m.asked = true
 	out.Next = m.next
-	slices.SortFunc(out.Blackholes, Key.Compare)
+	slices.SortFunc(out.Blackholes, func(a, b Blackhole) int { return a.Key.Compare(b.Key) })
 	slices.SortFunc(out.Keep, func(a, b bgp.Announcement) int {
 		return Key{a.VRF, a.Prefix}.Compare(Key{b.VRF, b.Prefix})
 	})

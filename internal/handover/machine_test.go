@@ -3,7 +3,6 @@ package handover
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,8 +79,12 @@ func (b *bench) says(at time.Duration) string {
 		words = append(words, fmt.Sprint("kept ", a.Preference))
 		b.in.Announced = append(b.in.Announced, a)
 	}
-	if slices.Contains(out.Blackholes, theKey) {
-		words = append(words, "blackhole")
+	for _, hole := range out.Blackholes {
+		word := "blackhole"
+		if hole.Over {
+			word = "blackhole over"
+		}
+		words = append(words, word)
 	}
 	for _, vm := range b.preparing {
 		if arrived(vm) {
@@ -125,6 +128,18 @@ func TestMachine(t *testing.T) {
 			{3 * time.Second, func(b *bench) { b.in.Own[0].Leaving = false }, "lost, kept 100, blackhole, until 32s"},
 			{4 * time.Second, func(b *bench) { b.in.Own[0].Served = true }, "ours, blackhole, until 32s"},
 		},
+		"it comes and goes back before it is forgotten where it was": {
+			{0, func(b *bench) { b.home(1); b.hears(100, true) }, "ours"},
+			{time.Second, func(b *bench) { b.away(2) }, "kept 1100, blackhole over, until 31s"},
+			{2 * time.Second, func(b *bench) { b.hears(2100, false) }, "kept 1100, blackhole over, until 31s"},
+			{3 * time.Second, func(b *bench) { b.hears(2100, true) }, "blackhole, until 31s"},
+		},
+		"it comes and goes back, and who forgot where it was isn't believed before the kernel has": {
+			{0, func(b *bench) { b.home(1); b.hears(100, true) }, "ours"},
+			{time.Second, func(b *bench) { b.away(2) }, "kept 1100, blackhole over, until 31s"},
+			{2 * time.Second, func(b *bench) { b.path = nil }, "kept 1100, blackhole over, until 31s"},
+			{32 * time.Second, nothing, "blackhole, until 5m1s"},
+		},
 		"it leaves, and moves on from there": {
 			{0, func(b *bench) { b.home(0) }, "ours"},
 			{time.Second, func(b *bench) { b.away(1) }, "kept 100, blackhole, until 31s"},
@@ -133,7 +148,7 @@ func TestMachine(t *testing.T) {
 		},
 		"the new home is never heard of": {
 			{0, func(b *bench) { b.home(0) }, "ours"},
-			{time.Second, func(b *bench) { b.away(1); b.hears(99, true) }, "kept 100, blackhole, until 31s"},
+			{time.Second, func(b *bench) { b.away(1); b.hears(99, true) }, "kept 100, blackhole over, until 31s"},
 			{31 * time.Second, nothing, "blackhole, until 5m1s"},
 			{5*time.Minute + time.Second, nothing, ""},
 		},
@@ -257,11 +272,11 @@ func TestStaleForLong(t *testing.T) {
 	b := newBench()
 	b.home(0)
 	b.path = &Path{Preference: 100, Highest: 1100, Originator: other, Written: true}
-	if got := b.says(0); got != "withheld, blackhole, until 10s" {
+	if got := b.says(0); got != "withheld, blackhole over, until 10s" {
 		t.Errorf("%q", got)
 	}
 	b.away(1)
-	if got := b.says(time.Second); got != "blackhole, until 31s" {
+	if got := b.says(time.Second); got != "blackhole over, until 31s" {
 		t.Errorf("%q", got)
 	}
 }

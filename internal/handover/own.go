@@ -17,7 +17,16 @@ type own struct {
 	claimed Instant // since when
 	rival   uint32  // generation of the other one
 	from    netip.Addr
+	// outdated: see the function of this name.
+	outdated bool
 }
+
+// newer is the least generation of paths to a home after this one.
+func (h *own) newer() uint32 { return bgp.Generation(h.Preference) + 1 }
+
+// misled tells whether the kernel may have a route to a home before this one. Of
+// anycast prefixes none is, and what was announced too early may have its home there.
+func (h *own) misled() bool { return h != nil && h.outdated && !h.Anycast && !h.Early }
 
 // claim is how a prefix of ours stands with a path from elsewhere that is newer.
 type claim uint8
@@ -39,6 +48,7 @@ func (m *Machine) hold(now Instant, was *own, o Own, in Input, announced map[Key
 	if was != nil {
 		h.lost, h.back = was.lost, was.back
 		h.claim, h.claimed, h.rival, h.from = was.claim, was.claimed, was.rival, was.from
+		h.outdated = was.outdated
 	}
 	switch {
 	case was == nil || was.VM != o.VM || was.Epoch != o.Epoch:
@@ -57,11 +67,13 @@ func (m *Machine) hold(now Instant, was *own, o Own, in Input, announced map[Key
 			m.due(now, h.claimed.Add(Patience))
 		}
 	}
+	path, ok := in.Path(o.Key)
+	h.outdated = ok && outdated(h.outdated, path, ok, h.newer())
 	kept, is := announced[o.Key]
 	if d := m.left[o.Key]; d != nil && d.kept != nil {
 		h.back = true
 	}
-	if path, ok := in.Path(o.Key); ok && path.Written && bgp.Generation(path.Preference) > bgp.Generation(kept.Preference) {
+	if ok && path.Written && bgp.Generation(path.Preference) > bgp.Generation(kept.Preference) {
 		h.back = false // or who sends here would get it back from there
 	}
 	h.back = h.back && !h.Served
@@ -71,7 +83,8 @@ func (m *Machine) hold(now Instant, was *own, o Own, in Input, announced map[Key
 		out.Keep = append(out.Keep, kept)
 	}
 	if h.claim == yielded || staying || coming {
-		out.Blackholes = append(out.Blackholes, o.Key)
+		over := h.claim == yielded && h.misled() && m.due(now, h.claimed.Add(Patience))
+		out.Blackholes = append(out.Blackholes, Blackhole{o.Key, over})
 	}
 	return h
 }

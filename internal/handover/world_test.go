@@ -64,6 +64,7 @@ type host struct {
 	via       int            // the learned route in the kernel; -1: none
 	delivers  bool
 	blackhole bool
+	over      bool // it stands over what is learned
 	early     bool
 	rival     uint32  // generation of the newest path that is newer than ours
 	rivalled  Instant // since when
@@ -145,6 +146,7 @@ func (h *host) round() {
 	}
 	h.delivers = h.home() && !out.Withheld[theKey] && h.tap
 	h.blackhole = len(out.Blackholes) > 0
+	h.over = h.blackhole && out.Blackholes[0].Over
 	if out.Next != Never {
 		h.w.at(max(out.Next, h.w.now), h.round)
 	}
@@ -268,6 +270,9 @@ func (w *world) checkDelivery(h *host) {
 	}
 }
 
+// forwards tells whether the kernel sends on what comes for the guest.
+func (h *host) forwards() bool { return !h.delivers && !h.over && h.via >= 0 }
+
 // checkLoop: no packet goes in circles for longer than everybody takes to hear of a
 // change. What the reflector keeps of an agent that was restarted without the log is
 // old news that nobody takes back.
@@ -280,12 +285,12 @@ func (w *world) checkLoop() {
 	for i := range w.hosts {
 		at := i
 		for range w.hosts {
-			if h := w.hosts[at]; at >= 0 && !h.delivers && h.via >= 0 {
+			if h := w.hosts[at]; h.forwards() {
 				at = h.via
 			}
 		}
 		h := w.hosts[at]
-		circle = circle || !h.delivers && h.via >= 0
+		circle = circle || h.forwards()
 	}
 	if !circle {
 		w.loop = Never

@@ -19,7 +19,7 @@ func someBlackholes() []vrf.Blackhole {
 func (b *bench) blackholeRoutes(t *testing.T) (list []string) {
 	t.Helper()
 	for _, r := range b.actual(t).Routes {
-		if r.Blackhole && r.Metric == vrf.MetricBlackhole {
+		if r.Blackhole {
 			list = append(list, r.String())
 		}
 	}
@@ -49,6 +49,12 @@ func blackholes(t *testing.T, b *bench) {
 	b.host.Taps = b.host.Taps[1:]
 	b.converge(t, sweeping())
 	b.wantBlackholes(t, all...)
+	for i := range 2 { // those of one address each
+		b.host.Blackholes[i].Over = true
+	}
+	b.host.Blackholes = b.host.Blackholes[:4]
+	b.converge(t, vrf.Options{Links: []string{}})
+	b.wantBlackholes(t, all[0]+" metric 150", all[1], all[2], all[3]+" metric 150")
 	b.host.Blackholes = b.host.Blackholes[2:4]
 	b.converge(t, vrf.Options{})
 	b.wantBlackholes(t, all[1:3]...)

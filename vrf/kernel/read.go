@@ -189,7 +189,7 @@ func (r *reader) routes(ctx context.Context, desired vrf.Host) error {
 	for _, v := range desired.VRFs {
 		err := r.socket.routes(ctx, v.Table, func(d *dumped) {
 			switch d.metric {
-			case vrf.MetricGuest, vrf.MetricBlackhole, vrf.MetricUnreachable:
+			case vrf.MetricGuest, vrf.MetricBlackholeOver, vrf.MetricBlackhole, vrf.MetricUnreachable:
 				r.actual.Routes = append(r.actual.Routes, r.route(d))
 			}
 		})

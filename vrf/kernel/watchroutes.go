@@ -197,7 +197,7 @@ func (d *dumped) damage(payload []byte) (Route, bool) {
 		return Route{}, false
 	}
 	switch r := (Route{d.table, d.prefix, d.metric}); d.metric {
-	case vrf.MetricGuest, vrf.MetricLearned, vrf.MetricBlackhole, vrf.MetricUnreachable:
+	case vrf.MetricGuest, vrf.MetricBlackholeOver, vrf.MetricLearned, vrf.MetricBlackhole, vrf.MetricUnreachable:
 		return r, true
 	default:
 		return r, false
