@@ -97,11 +97,7 @@ func (m *moves) moveElastic(ctx context.Context, from, to string) error {
 		return fmt.Errorf("the elastic prefixes have moved from %s to %s: %w", from, to, err)
 	}
 	m.lost(first, m.homes[from], m.homes[to], 0)
-	if m.homes[from] == m.homes[to] {
-		return nil
-	}
-	// Who moves it back at once has packets go to and fro until the former way is forgotten: that is another story.
-	return lab.Eventually(ctx, "the former way to be forgotten", settle, func() error { return m.noPath(ctx, elastic[0].prefix.String(), m.homes[from]) })
+	return nil
 }
 
 func (w *world) releaseElastic(ctx context.Context) error {
