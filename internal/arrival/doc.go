@@ -37,8 +37,9 @@
 // guest's own driver announces. A destination that failed, or that its manager
 // doesn't let run, is never heard. Others may behave otherwise, and who can lie is
 // a process that has the tap open and isn't the guest's: one that was left on the
-// host by a former guest of the same tap. That is why a sign holds only until the event confirms
-// it or a few seconds have passed; see package handover.
+// host by a former guest of the same tap. A lie ends with the migration that was
+// prepared, and one of which the log says nothing soon is reported; see package
+// handover.
 //
 // The filter is no part of it. Packet sockets are served before it, so a tap is
 // heard while its filter isn't ready or it is in no VRF yet. It has to be up: what

@@ -23,7 +23,11 @@
 //     announces only what it announced before.
 //   - Whoever announces a prefix with a newer generation has it, whatever the log
 //     said to us so far. Only a log that we are in sync with and that goes on saying
-//     otherwise for [Patience] overrules that, and the conflict is told.
+//     otherwise for [Patience] overrules that, and the conflict is told. While the
+//     guest is being moved away, and was heard at its destination, the event is what
+//     is late, and nothing is overruled.
+//   - A learned path that isn't newer than what this host itself had is not followed:
+//     it leads to where the prefix was before, and from there back here.
 //   - Anycast prefixes have several homes at once, of which none is newer.
 //
 // # How it fails
