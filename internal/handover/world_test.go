@@ -297,7 +297,7 @@ func (w *world) checkLoop() {
 		return
 	}
 	w.loop = min(w.loop, w.now)
-	if w.now.Sub(w.loop) > 2*(2*bgpDelay+writeDelay) {
+	if w.now.Sub(w.loop) > bgpDelay+writeDelay {
 		w.t.Fatalf("at %v packets have gone in circles since %v", time.Duration(w.now), time.Duration(w.loop))
 	}
 }
