@@ -1,9 +1,7 @@
 package ndproxy
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -11,44 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hostroute/hostroute/internal/fleet"
-	"github.com/hostroute/hostroute/internal/receive"
+	"github.com/hostroute/hostroute/internal/receive/ethernet"
 )
 
 // socket hears neighbour solicitations on one device.
 type socket struct {
-	*packet.Conn
+	ethernet.Socket
 }
 
-var _ receive.Conn[struct{}] = socket{}
-
-// listen opens the socket of a tap. It hears all protocols, since only before
-// they are told apart the kernel keeps the tag of a frame with priority alone.
 func listen(port fleet.Port) (socket, error) {
-	device, err := net.InterfaceByIndex(port.Index)
-	if err != nil {
-		return socket{}, fmt.Errorf("finding the device %s with the index %d: %w", port.Name, port.Index, err)
-	}
-	if device.Name != port.Name {
-		return socket{}, fmt.Errorf("the device with the index %d is %s now and not %s", port.Index, device.Name, port.Name)
-	}
-	filter, err := bpf.Assemble(solicitations())
-	if err != nil {
-		return socket{}, fmt.Errorf("assembling the filter of neighbour solicitations: %w", err)
-	}
-	conn, err := packet.Listen(device, packet.Raw, unix.ETH_P_ALL, &packet.Config{Filter: filter})
-	if err != nil {
-		return socket{}, fmt.Errorf("opening a packet socket on %s: %w", port.Name, err)
-	}
-	ignoreOutgoing(conn)
-	return socket{conn}, nil
-}
-
-// ignoreOutgoing spares the kernel from looking at what goes to the guest, where
-// it can (4.20 and newer); the filter drops it anyway.
-func ignoreOutgoing(conn *packet.Conn) {
-	if raw, err := conn.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) })
-	}
+	s, err := ethernet.Listen(port, solicitations())
+	return socket{s}, err
 }
 
 // solicitations is the filter: received, untagged, to this device or to a group,
@@ -70,17 +41,6 @@ func solicitations() []bpf.Instruction {
 		10: bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 135, SkipTrue: refuse(11)},
 		11: bpf.RetConstant{Val: whole},
 		12: bpf.RetConstant{Val: 0},
-	}
-}
-
-// Read implements [receive.Conn]. A device that goes down says so once; it may
-// come up again, and if it doesn't its task is ended from outside.
-func (s socket) Read(buf []byte) (int, struct{}, error) {
-	for {
-		n, _, err := s.ReadFrom(buf)
-		if !errors.Is(err, unix.ENETDOWN) {
-			return n, struct{}{}, err
-		}
 	}
 }
 
