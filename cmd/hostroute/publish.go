@@ -27,9 +27,24 @@ type receipt struct {
 	Event events.Event `json:"event"`
 }
 
-// publish stores one event and says so. An event that is wrong by itself is
-// refused before anybody is asked.
+// publish stores one event and says so.
 func (a *app) publish(ctx context.Context, data events.Data) error {
+	return a.ask(ctx, data, func(p publisher, e events.Event) error {
+		stored, err := p.Publish(ctx, e)
+		if err != nil {
+			return refusal(err)
+		}
+		if a.json {
+			e.ID = stored.ID
+			return writeJSON(a.stdout, receipt{stored, e})
+		}
+		return a.acknowledge(stored, data)
+	})
+}
+
+// ask connects to the log for one event. An event that is wrong by itself is
+// refused before anybody is asked.
+func (a *app) ask(ctx context.Context, data events.Data, do func(publisher, events.Event) error) error {
 	e := events.Event{Source: a.source, Data: data}
 	if err := e.Validate(); err != nil {
 		return found{err}
@@ -39,15 +54,7 @@ func (a *app) publish(ctx context.Context, data events.Data) error {
 		return err
 	}
 	defer p.Close()
-	stored, err := p.Publish(ctx, e)
-	if err != nil {
-		return refusal(err)
-	}
-	if a.json {
-		e.ID = stored.ID
-		return writeJSON(a.stdout, receipt{stored, e})
-	}
-	return a.acknowledge(stored, data)
+	return do(p, e)
 }
 
 // refusal tells what the log refuses from what kept it from being asked.

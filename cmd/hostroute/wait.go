@@ -41,19 +41,14 @@ func (a *app) publishAndWait(ctx context.Context, data events.Data, wait time.Du
 	if wait == 0 {
 		return a.publish(ctx, data)
 	}
-	e := events.Event{Source: a.source, Data: data}
-	if err := e.Validate(); err != nil {
-		return found{err}
-	}
-	p, err := a.publisher(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.Close()
+	return a.ask(ctx, data, func(p publisher, e events.Event) error { return a.storeAndAwait(ctx, p, e, wait) })
+}
+
+func (a *app) storeAndAwait(ctx context.Context, p publisher, e events.Event, wait time.Duration) (err error) {
 	r := effected{receipt: receipt{Event: e}}
 	r.Stored, err = p.Publish(ctx, e)
 	at := time.Now()
-	if x, ok := already(data, err); ok {
+	if x, ok := already(e.Data, err); ok {
 		r.Effect, r.Duplicate = x, true
 		if !a.json {
 			fmt.Fprintln(a.stdout, err)
@@ -65,7 +60,7 @@ func (a *app) publishAndWait(ctx context.Context, data events.Data, wait time.Du
 	}
 	r.Event.ID = r.ID
 	if !a.json {
-		if err := a.acknowledge(r.Stored, data); err != nil {
+		if err := a.acknowledge(r.Stored, e.Data); err != nil {
 			return err
 		}
 	}

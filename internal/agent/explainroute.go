@@ -288,7 +288,7 @@ func whyNot(p bgp.Path, best *bgp.Path) string {
 		return "it is stale for long, and only used where nothing better is left"
 	case bgp.Generation(p.LocalPref) < bgp.Generation(best.LocalPref):
 		return fmt.Sprintf("its preference is %d, as of a home of before, and the best has %d", p.LocalPref, best.LocalPref)
-	case p.LocalPref < best.LocalPref && p.LocalPref%1000 == bgp.PreferenceDrained:
+	case p.LocalPref < best.LocalPref && bgp.Drained(p.LocalPref):
 		return fmt.Sprintf("its preference is %d, as of a drained hypervisor, and the best has %d", p.LocalPref, best.LocalPref)
 	case p.LocalPref < best.LocalPref:
 		return fmt.Sprintf("its preference is %d, and the best has %d", p.LocalPref, best.LocalPref)

@@ -32,6 +32,10 @@ func Preference(moves uint32, drained bool) uint32 {
 // says, be it that of a home that is drained, or lowered a little on its way.
 func Generation(preference uint32) uint32 { return preference / preferenceStep }
 
+// Drained tells whether a preference made by Preference is that of a home that is
+// drained, be it lowered a little on its way.
+func Drained(preference uint32) bool { return preference%preferenceStep <= PreferenceDrained }
+
 // Announcement is a prefix that this hypervisor announces in a VRF, to every
 // route reflector of that VRF, with itself as the next hop.
 type Announcement struct {
