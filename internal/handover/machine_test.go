@@ -128,6 +128,12 @@ func TestMachine(t *testing.T) {
 			{3 * time.Second, func(b *bench) { b.in.Own[0].Leaving = false }, "lost, kept 100, blackhole, until 32s"},
 			{4 * time.Second, func(b *bench) { b.in.Own[0].Served = true }, "ours, blackhole, until 32s"},
 		},
+		"it leaves and comes back at once, and the path to where it was first is still there": {
+			{0, func(b *bench) { b.home(1); b.hears(100, true) }, "ours"},
+			{time.Second, func(b *bench) { b.away(2) }, "kept 1100, blackhole over, until 31s"},
+			{2 * time.Second, func(b *bench) { b.home(3); b.in.Own[0].Served = false }, "lost, kept 1100, blackhole over, until 32s"},
+			{3 * time.Second, func(b *bench) { b.in.Own[0].Served = true }, "ours, blackhole, until 32s"},
+		},
 		"it comes and goes back before it is forgotten where it was": {
 			{0, func(b *bench) { b.home(1); b.hears(100, true) }, "ours"},
 			{time.Second, func(b *bench) { b.away(2) }, "kept 1100, blackhole over, until 31s"},

@@ -79,11 +79,13 @@ func (m *Machine) hold(now Instant, was *own, o Own, in Input, announced map[Key
 	h.back = h.back && !h.Served
 	coming := m.expected(now, h)
 	staying := h.claim == unclaimed && (m.leaving(now, h) || h.back && coming)
-	if is && staying {
+	keeps := is && staying
+	if keeps {
 		out.Keep = append(out.Keep, kept)
 	}
 	if h.claim == yielded || staying || coming {
-		over := h.claim == yielded && h.misled() && m.due(now, h.claimed.Add(Patience))
+		// Who follows what is kept must not be sent back to where it comes from.
+		over := h.misled() && (keeps || h.claim == yielded && m.due(now, h.claimed.Add(Patience)))
 		out.Blackholes = append(out.Blackholes, Blackhole{o.Key, over})
 	}
 	return h

@@ -49,7 +49,8 @@ func (w *world) migrate() {
 	w.bound = to
 	from := w.hosts[w.log.home]
 	there := w.hosts[to]
-	appear := func() { there.tap = true; there.round() }
+	plugged := false
+	appear := func() { plugged, there.tap = true, true; there.round() }
 	epoch, prepared := w.log.epoch+1, w.log.next == to && from.view.next == to
 	if w.log.next == to {
 		appear()
@@ -62,22 +63,26 @@ func (w *world) migrate() {
 		w.after(nil, "tap", time.Second, appear)
 	}
 	leave := func() {
-		if w.log.home != from.id && w.log.next != from.id && w.bound != from.id {
+		if from.departed == epoch && w.log.home != from.id && w.log.next != from.id && w.bound != from.id {
 			from.tap = false
 			from.round()
 		}
 	}
 	say := func() {
 		if w.log.epoch+1 != epoch || w.log.next >= 0 && w.log.next != to || w.log.home != from.id {
-			w.doubtful = true // somebody else was faster
+			w.doubtful = true // somebody else was faster, and the guest is where they had it go
+			w.bound = w.log.home
 			return
 		}
 		w.tells(func(r *register) { *r = register{to, r.home, -1, epoch, r.moves + 1} })
-		w.moved = w.now
+		w.moved, from.departed = w.now, epoch
+		if w.bound = to; plugged && !there.tap { // it was thought to be bound for elsewhere
+			appear()
+		}
 		if prepared {
 			leave()
 		} else {
-			w.after(nil, "tap of before", 2*time.Second, func() { w.at(w.now.Add(feedDelay), leave) })
+			w.after(nil, "tap of before", 2*time.Second, func() { w.at(w.now.Add(feedDelay+1), leave) }) // who is told last knows, too
 		}
 	}
 	w.after(nil, "event", 200*time.Millisecond, say)

@@ -66,6 +66,7 @@ type host struct {
 	blackhole bool
 	over      bool // it stands over what is learned
 	early     bool
+	departed  uint64  // the epoch in which the guest left last
 	rival     uint32  // generation of the newest path that is newer than ours
 	rivalled  Instant // since when
 	ruled     bool    // the log could overrule it since
@@ -303,9 +304,10 @@ func (w *world) checkLoop() {
 }
 
 // checkSilence: somebody announces at every moment, but where a guest was heard on
-// a host that it didn't move to, and then for no longer than it takes to hear that.
+// a host that it didn't move to, and then for no longer than it takes to hear that
+// once its tap is where it did.
 func (w *world) checkSilence() {
-	if !w.said || w.outages || slices.ContainsFunc(w.hosts, func(h *host) bool { return h.seen > 0 }) {
+	if !w.said || w.outages || w.doubtful && !w.hosts[w.log.home].tap || slices.ContainsFunc(w.hosts, func(h *host) bool { return h.seen > 0 }) {
 		w.silence = Never
 		return
 	}
