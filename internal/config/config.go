@@ -44,6 +44,8 @@ type Embedded struct {
 type VRF struct {
 	Name  string `yaml:"name"`
 	Table uint32 `yaml:"table"`
+	// NoDevice: there is the table alone, and rules of somebody else's lead to it.
+	NoDevice bool `yaml:"-"`
 }
 
 // Uplink is the port into a plane for one VRF; there is one for each pair.
@@ -128,7 +130,7 @@ func (c *Config) Uplink(vrf, plane string) (Uplink, bool) {
 func (c *Config) Host() vrf.Host {
 	h := vrf.Host{TapPatterns: c.Guests.Taps, Interconnects: c.Guests.Interconnects}
 	for _, v := range c.VRFs {
-		h.VRFs = append(h.VRFs, vrf.VRF{Name: v.Name, Table: v.Table})
+		h.VRFs = append(h.VRFs, vrf.VRF{Name: v.Name, Table: v.Table, NoDevice: v.NoDevice})
 	}
 	for _, u := range c.Uplinks {
 		h.Uplinks = append(h.Uplinks, vrf.Uplink{Name: u.Interface, VRF: u.VRF, Plane: u.Plane, Addresses: u.Addresses})

@@ -36,6 +36,15 @@ func (e Embedded) MarshalYAML() (any, error) {
 	return struct{ Listen, Store, Sync string }{text(e.Listen), e.Store, sync}, nil
 }
 
+// MarshalYAML writes whether there is a device as the file has it.
+func (v VRF) MarshalYAML() (any, error) {
+	return struct {
+		Name   string
+		Table  uint32
+		Device bool
+	}{v.Name, v.Table, !v.NoDevice}, nil
+}
+
 // MarshalYAML writes Listen as the file has it.
 func (m Metrics) MarshalYAML() (any, error) {
 	return struct {

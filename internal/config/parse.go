@@ -147,7 +147,7 @@ func (c *checker) vrfs(raw *rawConfig) []VRF {
 	}
 	var list []VRF
 	for _, r := range raw.VRFs {
-		v := VRF{Name: c.name(r.Name), Table: c.number(r.Table, 253, 254, 255)}
+		v := VRF{Name: c.name(r.Name), Table: c.number(r.Table, 253, 254, 255), NoDevice: !c.boolean(r.Device)}
 		if len(v.Name) > 15 { // IFNAMSIZ, since it is a device too
 			c.refuse(r.Name)
 		}

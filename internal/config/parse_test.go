@@ -49,7 +49,7 @@ func TestParseFull(t *testing.T) {
 			URL: "nats://198.51.100.10:4222,nats://198.51.100.11:4222", VRF: "mgmt",
 			Credentials: "/etc/hostroute/agent.creds", Replicas: 3,
 		},
-		VRFs: []VRF{{"public", 90}, {"private", 20}},
+		VRFs: []VRF{{"public", 90, false}, {"private", 20, false}},
 		Uplinks: []Uplink{
 			{Interface: "a-public", Plane: "a", VRF: "public", Addresses: []netip.Prefix{
 				netip.MustParsePrefix("100.64.0.11/24"), netip.MustParsePrefix("2001:db8:a::11/64")}},
@@ -83,7 +83,7 @@ func TestParseDefaults(t *testing.T) {
 	want := &Config{
 		State: "/srv/hr", Socket: "/run/hostroute/agent.sock",
 		Log:     Log{Embedded: &Embedded{Listen: netip.MustParseAddrPort("127.0.0.1:4222"), Store: "/srv/hr/log"}, Replicas: 1},
-		VRFs:    []VRF{{"public", 90}, {"private", 20}},
+		VRFs:    []VRF{{"public", 90, false}, {"private", 20, false}},
 		Uplinks: []Uplink{},
 		Guests:  Guests{Taps: []string{"tap*", "vnet*"}, Interconnects: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}},
 		BGP:     BGP{HoldTime: 9 * time.Second, ConnectRetry: 2 * time.Second, RestartTime: 2 * time.Minute, LongLived: 24 * time.Hour, Reflectors: []Reflector{}},
@@ -179,6 +179,21 @@ func TestParseRefuses(t *testing.T) {
 		if err.Error() != test.want {
 			t.Errorf("%q:\n got %s\nwant %s", test.new, err, test.want)
 		}
+	}
+}
+
+// TestAVRFWithoutDevice is for kernels that have none.
+func TestAVRFWithoutDevice(t *testing.T) {
+	cfg, err := Parse(strings.NewReader("log: {embedded: {}}\nvrfs: [{name: public, table: 90, device: false}, {name: private, table: 20}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := cfg.Host().VRFs; !v[0].NoDevice || v[1].NoDevice {
+		t.Errorf("got %+v, want a device of the second alone", v)
+	}
+	_, err = Parse(strings.NewReader("log: {embedded: {}}\nvrfs: [{name: public, table: 90, device: none}]\n"))
+	if err == nil || err.Error() != `line 2: vrfs[0].device: "none": must be true or false` {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -53,8 +53,9 @@ type rawEmbedded struct {
 
 type rawVRF struct {
 	Place
-	Name  value `yaml:"name" allowed:"1 to 15 of a-z, 0-9, '-' and '_'"`
-	Table value `yaml:"table" allowed:"1 to 4294967295, without 253 to 255"`
+	Name   value `yaml:"name" allowed:"1 to 15 of a-z, 0-9, '-' and '_'"`
+	Table  value `yaml:"table" allowed:"1 to 4294967295, without 253 to 255"`
+	Device value `yaml:"device" default:"true" allowed:"true or false"`
 }
 
 type rawUplink struct {

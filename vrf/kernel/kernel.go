@@ -51,7 +51,7 @@ type Kernel struct {
 func New(o Options) *Kernel { return &Kernel{ns: o.NetNS} }
 
 // ErrNoVRF: the kernel can't make VRF devices.
-var ErrNoVRF = errors.New("this kernel has no VRF: boot one with CONFIG_NET_VRF, or load the module vrf (Debian: package linux-image-amd64, not the cloud image)")
+var ErrNoVRF = errors.New("this kernel has no VRF: boot one with CONFIG_NET_VRF, or load the module vrf (Debian: package linux-image-amd64, not the cloud image), or do without by device: false under vrfs")
 
 // ErrNotPermitted: the process may not change the network.
 var ErrNotPermitted = errors.New("changing the kernel's network needs root, or the capability CAP_NET_ADMIN")
