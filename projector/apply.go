@@ -48,7 +48,7 @@ func (s *State) Apply(r Record) (Effect, error) {
 	}
 	effect := t.effect(primary)
 	for subject, register := range t.staged {
-		s.registers[subject] = register
+		s.write(subject, register)
 	}
 	return effect, nil
 }

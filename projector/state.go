@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hostroute/hostroute/events"
 )
@@ -34,7 +35,8 @@ type State struct {
 	quarantined []Quarantined
 	// known is set for a partial State: the subjects and patterns that were
 	// looked up. Without it the State is the whole truth.
-	known map[string]bool
+	known  map[string]bool
+	guests atomic.Pointer[guestIndex] // nil: nobody has asked for it yet
 }
 
 // New is the State of an empty log.
@@ -49,11 +51,13 @@ func NewPartial() *State {
 
 // Clone copies the State; registers are shared, since nobody writes them.
 func (s *State) Clone() *State {
-	return &State{
+	clone := &State{
 		registers:   maps.Clone(s.registers),
 		quarantined: slices.Clone(s.quarantined),
 		known:       maps.Clone(s.known),
 	}
+	s.share(clone)
+	return clone
 }
 
 // Put replaces a register, unless the State has it as new or newer. It tells
@@ -68,7 +72,7 @@ func (s *State) Put(subject string, r Register) bool {
 	if old, ok := s.registers[subject]; ok && old.Sequence() >= r.Sequence() {
 		return false
 	}
-	s.registers[subject] = r
+	s.write(subject, r)
 	return true
 }
 
@@ -76,7 +80,7 @@ func (s *State) Put(subject string, r Register) bool {
 func (s *State) Looked(pattern string) { s.known[pattern] = true }
 
 // Forget drops a register as if it had never been there.
-func (s *State) Forget(subject string) { delete(s.registers, subject) }
+func (s *State) Forget(subject string) { s.write(subject, nil) }
 
 // Quarantine notes a message that can't be applied. Noting it twice is once.
 func (s *State) Quarantine(q Quarantined) {
@@ -144,9 +148,6 @@ func (s *State) Network(name string) *Network {
 func (s *State) Hypervisor(name string) *Hypervisor {
 	return live(lookup[*Hypervisor](s, events.SubjectHV(name)))
 }
-
-// Guests lists the guests, sorted by id.
-func (s *State) Guests() []*Guest { return existing[*Guest](s, "hr.vm.") }
 
 // Networks lists the networks, sorted by name.
 func (s *State) Networks() []*Network { return existing[*Network](s, "hr.net.") }

@@ -57,7 +57,7 @@ func (g *massGuard) admit(now *projector.State, ended ...string) *projector.Stat
 		}
 	}
 	held := hold{}
-	if g.accepted != nil && !g.allow {
+	if g.accepted != nil && !g.allow && !now.Accounts(g.accepted) {
 		held = g.missing(now)
 	}
 	few := held.routes <= massRoutes || held.routes*100 <= held.of*massPercent
