@@ -58,17 +58,22 @@ func Desired(s *State, hypervisor string) Host { return DesiredWith(s, hyperviso
 // been said to be homed here: those for which arrived is true. It is for a guest
 // that was seen here before the log says so. nil: none.
 func DesiredWith(s *State, hypervisor string, arrived func(vm string) bool) Host {
-	b := builder{state: s, hypervisor: hypervisor, taps: map[string]string{}, routes: map[route]holder{}}
-	if h := s.Hypervisor(hypervisor); h != nil {
-		b.host.Fenced, b.drained = h.Fenced, h.Drained
+	b := newBuilder(s, hypervisor)
+	guests := s.Guests()
+	for i, g := range guests {
+		guests[i] = b.effective(g, arrived)
 	}
-	guests := b.guests(arrived)
+	return b.build(guests)
+}
+
+// build computes what guests make of an empty host.
+func (b *builder) build(guests []*Guest) Host {
 	slices.SortFunc(guests, func(a, b *Guest) int {
 		return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), strings.Compare(a.VM, b.VM))
 	})
 	for _, duty := range []Duty{DutyHome, DutyPrepare} { // who only comes takes no tap from who is here
 		for _, g := range guests {
-			if g.Duty(hypervisor) == duty && (duty == DutyHome || !b.host.Fenced) {
+			if b.serves(g, duty) {
 				b.guest(g)
 			}
 		}
@@ -76,17 +81,27 @@ func DesiredWith(s *State, hypervisor string, arrived func(vm string) bool) Host
 	for _, g := range guests {
 		b.depart(g)
 	}
-	slices.SortFunc(b.host.Taps, func(a, b vrf.Tap) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(b.host.Announcements, func(a, b bgp.Announcement) int {
-		return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix))
-	})
-	slices.SortFunc(b.host.Departures, func(a, b Departure) int {
-		return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix), strings.Compare(a.VM, b.VM))
-	})
-	slices.SortFunc(b.host.DHCP, func(a, b dhcp.Service) int { return strings.Compare(a.Tap, b.Tap) })
-	slices.SortFunc(b.host.IPv6, func(a, b ipv6.Service) int { return strings.Compare(a.Tap, b.Tap) })
+	slices.SortFunc(b.host.Taps, compareTaps)
+	slices.SortFunc(b.host.Announcements, compareAnnouncements)
+	slices.SortFunc(b.host.Departures, compareDepartures)
+	slices.SortFunc(b.host.DHCP, compareDHCP)
+	slices.SortFunc(b.host.IPv6, compareIPv6)
 	return b.host
 }
+
+func compareTaps(a, b vrf.Tap) int { return strings.Compare(a.Name, b.Name) }
+
+func compareAnnouncements(a, b bgp.Announcement) int {
+	return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix))
+}
+
+func compareDepartures(a, b Departure) int {
+	return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix), strings.Compare(a.VM, b.VM))
+}
+
+func compareDHCP(a, b dhcp.Service) int { return strings.Compare(a.Tap, b.Tap) }
+
+func compareIPv6(a, b ipv6.Service) int { return strings.Compare(a.Tap, b.Tap) }
 
 // everyTap is the gateway that every tap has without being told.
 var everyTap = netip.MustParseAddr("fe80::1")
@@ -112,22 +127,38 @@ type builder struct {
 	routes     map[route]holder
 }
 
-// guests lists the guests as they are, or will be once it is said that those
-// have arrived that have. On a fenced hypervisor none may.
-func (b *builder) guests(arrived func(vm string) bool) []*Guest {
-	list := b.state.Guests()
-	for i, g := range list {
-		if arrived != nil && !b.host.Fenced && g.Duty(b.hypervisor) == DutyPrepare && arrived(g.VM) {
-			list[i] = g.moved(g.Next, math.MaxUint64) // newer than all that is said
-		}
+func newBuilder(s *State, hypervisor string) *builder {
+	b := &builder{state: s, hypervisor: hypervisor, taps: map[string]string{}, routes: map[route]holder{}}
+	if h := s.Hypervisor(hypervisor); h != nil {
+		b.host.Fenced, b.drained = h.Fenced, h.Drained
 	}
-	return list
+	return b
+}
+
+// effective is a guest as it is, or will be once it is said that it has arrived if it
+// has. On a fenced hypervisor none may.
+func (b *builder) effective(g *Guest, arrived func(vm string) bool) *Guest {
+	if arrived != nil && !b.host.Fenced && g.Duty(b.hypervisor) == DutyPrepare && arrived(g.VM) {
+		return g.moved(g.Next, math.MaxUint64) // newer than all that is said
+	}
+	return g
+}
+
+// serves tells whether a guest has taps here by a duty.
+func (b *builder) serves(g *Guest, duty Duty) bool {
+	return g.Duty(b.hypervisor) == duty && (duty == DutyHome || !b.host.Fenced)
+}
+
+// departed tells whether a guest was here before. One that is about to come back is
+// away until then.
+func (b *builder) departed(g *Guest) bool {
+	return g.Previous != nil && g.Previous.Hypervisor == b.hypervisor && g.Hypervisor != b.hypervisor
 }
 
 // depart lists what has left with a guest that was here before, unless another
-// guest has it here. A guest that is about to come back is away until then.
+// guest has it here.
 func (b *builder) depart(g *Guest) {
-	if g.Previous == nil || g.Previous.Hypervisor != b.hypervisor || g.Hypervisor == b.hypervisor {
+	if !b.departed(g) {
 		return
 	}
 	for _, a := range g.Addresses {
@@ -229,7 +260,7 @@ func (b *builder) address(p port, f Interface, a Address, home bool) {
 	}
 	b.routes[key] = me
 	p.tap.Routes = append(p.tap.Routes, r)
-	if b.host.Fenced {
+	if b.host.Fenced || f.VRF != p.tap.VRF { // nothing is announced that no route here leads to
 		return
 	}
 	b.host.Announcements = append(b.host.Announcements, bgp.Announcement{VRF: f.VRF, Prefix: a.Prefix,
