@@ -26,6 +26,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if description := os.Getenv(partEnv); description != "" {
+		if err := bePart(description); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m,
 		// A server that is shut down while a mirror finds its origin leaves
 		// this one waiting for an answer, for some seconds.
