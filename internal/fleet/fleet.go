@@ -13,13 +13,6 @@ import (
 	"time"
 )
 
-// Port is a device: its name, and the index that tells it from a later device
-// of the same name.
-type Port struct {
-	Name  string
-	Index int
-}
-
 // Task serves one tap.
 type Task[S any] interface {
 	// Run serves until the context ends and then returns nil. The cause of the

@@ -48,12 +48,8 @@ var _ receive.Conn[sender] = (*socket)(nil)
 
 // listen opens the socket of a tap.
 func listen(port fleet.Port) (*socket, error) {
-	device, err := net.InterfaceByIndex(port.Index)
-	if err != nil {
-		return nil, fmt.Errorf("finding the device %s with the index %d: %w", port.Name, port.Index, err)
-	}
-	if device.Name != port.Name {
-		return nil, fmt.Errorf("the device with the index %d is %s now and not %s", port.Index, device.Name, port.Name)
+	if err := port.Check(); err != nil {
+		return nil, err
 	}
 	bind := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
@@ -64,7 +60,7 @@ func listen(port fleet.Port) (*socket, error) {
 		return nil, fmt.Errorf("opening an ICMPv6 socket on %s: %w", port.Name, err)
 	}
 	s := &socket{netipv6.NewPacketConn(conn), port.Index}
-	if err := s.prepare(device); err != nil {
+	if err := s.prepare(&net.Interface{Index: port.Index, Name: port.Name}); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -51,11 +50,7 @@ func open(ctx context.Context, tap fleet.Port) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the DHCP socket of %s: %w", tap.Name, err)
 	}
-	link, err := net.InterfaceByName(tap.Name)
-	if err == nil && link.Index != tap.Index {
-		err = errors.New("another device has this name now")
-	}
-	if err != nil {
+	if err := tap.Check(); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("opening the DHCP socket of %s: %w", tap.Name, err)
 	}

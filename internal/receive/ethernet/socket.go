@@ -27,18 +27,14 @@ var _ receive.Conn[struct{}] = Socket{}
 // protocols, since only before they are told apart the kernel keeps the tag of a
 // frame with priority alone. The filter has to drop what goes to the guest.
 func Listen(port fleet.Port, filter []bpf.Instruction) (Socket, error) {
-	device, err := net.InterfaceByIndex(port.Index)
-	if err != nil {
-		return Socket{}, fmt.Errorf("finding the device %s with the index %d: %w", port.Name, port.Index, err)
-	}
-	if device.Name != port.Name {
-		return Socket{}, fmt.Errorf("the device with the index %d is %s now and not %s", port.Index, device.Name, port.Name)
+	if err := port.Check(); err != nil {
+		return Socket{}, err
 	}
 	raw, err := bpf.Assemble(filter)
 	if err != nil {
 		return Socket{}, fmt.Errorf("assembling the filter of the frames on %s: %w", port.Name, err)
 	}
-	conn, err := packet.Listen(device, packet.Raw, unix.ETH_P_ALL, &packet.Config{Filter: raw})
+	conn, err := packet.Listen(&net.Interface{Index: port.Index, Name: port.Name}, packet.Raw, unix.ETH_P_ALL, &packet.Config{Filter: raw})
 	if err != nil {
 		return Socket{}, fmt.Errorf("opening a packet socket on %s: %w", port.Name, err)
 	}
