@@ -1,6 +1,7 @@
 package projector
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -89,6 +90,17 @@ func (s *State) Guests() []*Guest {
 		list[i] = e.guest
 	}
 	return list
+}
+
+// EachGuest yields the guests, sorted by id.
+func (s *State) EachGuest() iter.Seq[*Guest] {
+	return func(yield func(*Guest) bool) {
+		for _, e := range s.index().list {
+			if !yield(e.guest) {
+				return
+			}
+		}
+	}
 }
 
 // Accounts tells whether the State has a word of every guest that exists in another

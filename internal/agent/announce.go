@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hostroute/hostroute/internal/bgp"
+	"github.com/hostroute/hostroute/projector"
 	"github.com/hostroute/hostroute/vrf"
 )
 
@@ -16,42 +17,85 @@ type target struct {
 	prefix netip.Prefix
 }
 
-// reachable keeps the announcements whose route stands in the kernel: the tap
-// exists, and the route was not refused (nil: none was).
-func reachable(set []bgp.Announcement, taps []vrf.Tap, present map[string]bool, refused func(target) bool) []bgp.Announcement {
-	installed := map[target]bool{}
-	for _, t := range taps {
-		for _, r := range t.Routes {
-			key := target{t.VRF, r.Prefix}
-			installed[key] = installed[key] || present[t.Name] && (refused == nil || !refused(key))
-		}
-	}
-	return slices.DeleteFunc(slices.Clone(set), func(n bgp.Announcement) bool {
-		return !installed[target{n.VRF, n.Prefix}]
-	})
+// same tells whether two lists are the very same one. Those of a host are, if nothing
+// in them has changed; see [projector.Desirer].
+func same[E any](a, b []E) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// routed keeps the announcements that are for a route of a tap, be it there or not.
-func routed(set []bgp.Announcement, taps []vrf.Tap) []bgp.Announcement {
+// reachable keeps the announcements of a host whose route stands in the kernel: it is
+// among these taps', the tap exists, and the route was not refused (nil: none was).
+func reachable(host projector.Host, taps []vrf.Tap, present map[string]bool, refused func(target) bool) []bgp.Announcement {
+	stands := func(t vrf.Tap, key target) bool { return present[t.Name] && (refused == nil || !refused(key)) }
+	lacking := map[target]bool{}
+	for _, t := range taps {
+		if refused == nil && present[t.Name] {
+			continue
+		}
+		for _, r := range t.Routes {
+			if key := (target{t.VRF, r.Prefix}); !stands(t, key) {
+				lacking[key] = true
+			}
+		}
+	}
+	set := routed(host, taps)
+	if len(lacking) == 0 {
+		return set
+	}
+	for _, t := range taps { // by a tap that isn't there, and perhaps by another one that is
+		for _, r := range t.Routes {
+			if key := (target{t.VRF, r.Prefix}); lacking[key] && stands(t, key) {
+				delete(lacking, key)
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(set), func(n bgp.Announcement) bool { return lacking[target{n.VRF, n.Prefix}] })
+}
+
+// routed keeps the announcements of a host that are for a route of these taps, be it
+// there or not. All of them are for one of the host's own taps.
+func routed(host projector.Host, taps []vrf.Tap) []bgp.Announcement {
+	if same(host.Taps, taps) {
+		return host.Announcements
+	}
 	routes := map[target]bool{}
 	for _, t := range taps {
 		for _, r := range t.Routes {
 			routes[target{t.VRF, r.Prefix}] = true
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(set), func(n bgp.Announcement) bool { return !routes[target{n.VRF, n.Prefix}] })
+	return slices.DeleteFunc(slices.Clone(host.Announcements), func(n bgp.Announcement) bool { return !routes[target{n.VRF, n.Prefix}] })
+}
+
+// order is that of VRFs and prefixes, in which all sets of announcements are.
+func order(a, b bgp.Announcement) int {
+	return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix))
 }
 
 // intersect keeps of the announced what is desired still, with the attributes
 // that it is announced with.
 func intersect(announced, desired []bgp.Announcement) []bgp.Announcement {
-	wanted := make(map[target]bool, len(desired))
-	for _, n := range desired {
-		wanted[target{n.VRF, n.Prefix}] = true
+	if same(announced, desired) {
+		return announced
 	}
-	return slices.DeleteFunc(slices.Clone(announced), func(n bgp.Announcement) bool {
-		return !wanted[target{n.VRF, n.Prefix}]
-	})
+	var gone []int // there are few
+	for i, n := range announced {
+		for len(desired) > 0 && order(desired[0], n) < 0 {
+			desired = desired[1:]
+		}
+		if len(desired) == 0 || order(desired[0], n) != 0 {
+			gone = append(gone, i)
+		}
+	}
+	if len(gone) == 0 {
+		return announced
+	}
+	kept := make([]bgp.Announcement, 0, len(announced)-len(gone))
+	from := 0
+	for _, i := range gone {
+		kept, from = append(kept, announced[from:i]...), i+1
+	}
+	return append(kept, announced[from:]...)
 }
 
 // current is what was handed over last, and whether anything was.
@@ -85,21 +129,21 @@ func (a *applier) Hush() {
 func (a *applier) announce(set []bgp.Announcement) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	same := a.said && slices.EqualFunc(a.announced, set, sameAnnouncement)
-	if same || a.stale {
+	known := a.said && (same(a.announced, set) || slices.EqualFunc(a.announced, set, sameAnnouncement))
+	if known || a.stale {
 		return
 	}
 	a.announced, a.said = set, true
 	a.announcer.Announce(set)
 }
 
-// union adds to a set what is not in it, in the order of VRFs and prefixes, so that
-// what is announced for another reason than before is the same.
+// union adds to a set what is not in it, so that what is announced for another reason
+// than before is the same.
 func union(set, more []bgp.Announcement) []bgp.Announcement {
-	all := slices.Concat(set, more)
-	order := func(a, b bgp.Announcement) int {
-		return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix))
+	if len(more) == 0 {
+		return set
 	}
+	all := slices.Concat(set, more)
 	slices.SortStableFunc(all, order) // so that those of the set come first
 	return slices.CompactFunc(all, func(a, b bgp.Announcement) bool { return order(a, b) == 0 })
 }

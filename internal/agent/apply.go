@@ -74,6 +74,7 @@ type applier struct {
 	guests     guestServer
 	rounded    func() // called after each round of Run; it must not wait
 	moving     *moving
+	desirer    *projector.Desirer
 	log        *slog.Logger
 
 	wake    chan struct{} // capacity 1
@@ -85,6 +86,8 @@ type applier struct {
 	holes   []vrf.Blackhole
 	swept   bool // a round in sync has succeeded
 	left    orphanage
+	taken   presence
+	told    telling
 
 	complaint string // the error that was logged last: it is said once
 
@@ -114,6 +117,7 @@ type applyReport struct {
 func newApplier(hypervisor string, fixed vrf.Host, p Projection, k Kernel, g guestServer, log *slog.Logger) *applier {
 	return &applier{
 		hypervisor: hypervisor, fixed: fixed, projection: p, kernel: k, guests: g, rounded: func() {}, log: log, moving: newMoving(hypervisor),
+		desirer: projector.NewDesirer(hypervisor), told: telling{due: true},
 		wake: make(chan struct{}, 1), pings: make(chan chan struct{}), applied: make(chan struct{}), brought: make(chan struct{}),
 		scope: scope{full: true, links: map[string]bool{}},
 	}
@@ -211,11 +215,11 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	known, inSync := a.projection.Known(), a.projection.InSync()
 	state, now := a.projection.State(), a.moving.now()
 	arrived := a.moving.arrived(now, state)
-	host := projector.DesiredWith(state, a.hypervisor, arrived)
+	host := a.desirer.Desired(state, arrived)
 	desired := a.fixed
 	taps, problems := a.servable(host)
 	had := a.snapshot().present
-	own := a.moving.own(state, arrived, had)
+	own := a.moving.own(state, arrived, had, a.taken.version)
 	moved := a.moving.step(now, handover.Input{
 		Own: own, Departures: departures(host),
 		Announced: before, Known: known, Current: a.projection.Current(), Fenced: host.Fenced,
@@ -230,15 +234,14 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	}
 	beyond := slices.Concat(kept.list, moved.Keep) // announced, and not for a guest that the log has here
 	if known && said {                             // withdraw before the route goes
-		a.announce(intersect(before, append(routed(host.Announcements, desired.Taps), beyond...)))
+		a.announce(intersect(before, union(routed(host, desired.Taps), beyond)))
 	}
 	planned, err := a.apply(ctx, desired, inSync)
 	err = errors.Join(err, unread)
 	present := a.noteRound(host, desired.Taps, problems, err)
-	if awaited(own) && !maps.Equal(had, present) {
+	if a.moving.awaited && !maps.Equal(had, present) {
 		a.Wake() // the machine is to know of the taps that came or went
 	}
-	a.guests.Set(host, present, expected(state, host, a.hypervisor))
 	var refused func(target) bool
 	if known && planned && err != nil {
 		refused, planned = a.refused(ctx, desired)
@@ -246,8 +249,9 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	// Where the kernel could not be read what was announced stays: that is no
 	// knowledge that it is gone.
 	if known = known && planned && unread == nil; known {
-		a.announce(union(reachable(host.Announcements, desired.Taps, present, refused), beyond))
+		a.announce(union(reachable(host, desired.Taps, present, refused), beyond))
 	}
+	a.tell(host, present, expected(state, host, a.hypervisor))
 	return known, err
 }
 
@@ -257,6 +261,7 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 // couldn't be read, and then nothing is known of it.
 func (a *applier) apply(ctx context.Context, desired vrf.Host, inSync bool) (planned bool, err error) {
 	full, links, damaged := a.scope.take()
+	a.told.due = a.told.due || full || len(links) > 0 // a tap that was made anew needs other sockets
 	addChanged(links, a.taps, desired.Taps)
 	addDamaged(links, damaged, desired)
 	a.kernel.Forget(damaged)
@@ -307,7 +312,7 @@ func (r *applyReport) plan(result vrf.Result, full bool, links map[string]bool) 
 // noteRound reports a round and marks the taps that exist and can be served.
 func (a *applier) noteRound(host projector.Host, taps []vrf.Tap, problems []string, err error) (present map[string]bool) {
 	a.note(func(r *applyReport) {
-		present = presence(taps, slices.Concat(r.waiting, r.leftOut))
+		present = a.taken.mark(taps, slices.Concat(r.waiting, r.leftOut))
 		r.host, r.present, r.errs = host, present, nil
 		r.problems = slices.Concat(problems, r.conflicts)
 		r.rounds++
@@ -346,8 +351,18 @@ func (a *applier) servable(host projector.Host) (taps []vrf.Tap, problems []stri
 	for _, p := range host.Problems {
 		problems = append(problems, "guest "+p.VM+", tap "+p.Tap+": "+p.Reason)
 	}
+	served := func(t vrf.Tap) bool {
+		return slices.ContainsFunc(a.fixed.VRFs, func(v vrf.VRF) bool { return v.Name == t.VRF })
+	}
+	all := true
+	for i := range host.Taps {
+		all = all && served(host.Taps[i])
+	}
+	if all { // the very list, of which much is known
+		return host.Taps, problems
+	}
 	for _, t := range host.Taps {
-		if !slices.ContainsFunc(a.fixed.VRFs, func(v vrf.VRF) bool { return v.Name == t.VRF }) {
+		if !served(t) {
 			problems = append(problems, "tap "+t.Name+": VRF "+t.VRF+" is not in the configuration of this hypervisor; add it under vrfs")
 			continue
 		}
@@ -356,13 +371,51 @@ func (a *applier) servable(host projector.Host) (taps []vrf.Tap, problems []stri
 	return taps, problems
 }
 
-// presence marks the taps that are not among the missing.
-func presence(taps []vrf.Tap, missing []string) map[string]bool {
-	present := make(map[string]bool, len(taps))
-	for _, t := range taps {
-		present[t.Name] = !slices.Contains(missing, t.Name)
+// presence marks which taps are there. The map is never written again, and another one
+// only if something in it is.
+type presence struct {
+	taps    []vrf.Tap
+	missing []string // names, of taps and others
+	marks   map[string]bool
+	version uint64
+}
+
+// mark marks the taps that are not among the missing.
+func (p *presence) mark(taps []vrf.Tap, missing []string) map[string]bool {
+	sameName := func(a, b vrf.Tap) bool { return a.Name == b.Name }
+	if p.marks != nil && slices.Equal(p.missing, missing) && (same(p.taps, taps) || slices.EqualFunc(p.taps, taps, sameName)) {
+		p.taps = taps
+		return p.marks
 	}
-	return present
+	absent := make(map[string]bool, len(missing))
+	for _, name := range missing {
+		absent[name] = true
+	}
+	marks := make(map[string]bool, len(taps))
+	for _, t := range taps {
+		marks[t.Name] = !absent[t.Name]
+	}
+	p.taps, p.missing, p.marks = taps, missing, marks
+	p.version++
+	return marks
+}
+
+// telling is what guests were told last, and whether it is to be told in any case.
+type telling struct {
+	host     projector.Host
+	version  uint64 // of presence
+	expected map[string]arrival.Guest
+	due      bool
+}
+
+// tell has guests told what is theirs, unless nothing of that has changed.
+func (a *applier) tell(host projector.Host, present map[string]bool, expected map[string]arrival.Guest) {
+	t := &a.told
+	if !t.due && t.version == a.taken.version && same(t.host.DHCP, host.DHCP) && same(t.host.IPv6, host.IPv6) && maps.Equal(t.expected, expected) {
+		return
+	}
+	*t = telling{host: host, version: a.taken.version, expected: expected}
+	a.guests.Set(host, present, expected)
 }
 
 func (a *applier) note(change func(*applyReport)) {

@@ -125,7 +125,7 @@ func (m *moving) claims() map[target]netip.Addr {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	claims := map[target]netip.Addr{}
-	for _, c := range m.report.Claims {
+	for _, c := range m.machine.Report().Claims {
 		claims[target{c.VRF, c.Prefix}] = c.Originator
 	}
 	return claims

@@ -22,6 +22,8 @@ import (
 type Paths interface {
 	// Watch names those whose changes wake the apply loop, by VRF.
 	Watch(prefixes map[string][]netip.Prefix)
+	// WatchAlso names further ones.
+	WatchAlso(prefixes map[string][]netip.Prefix)
 	// Path gives the best learned path of exactly this prefix; false: none.
 	Path(vrf string, prefix netip.Prefix) (session.Path, bool)
 }
@@ -36,13 +38,12 @@ type moving struct {
 	hypervisor string
 	paths      Paths                // nil: nothing is learned
 	clock      func() time.Duration // since any origin; never goes back
-	machine    *handover.Machine
-	watched    []handover.Key
 	next       handover.Instant
+	homed      homed
+	awaited    bool // it matters for a prefix that its tap comes or goes
 
-	mu     sync.Mutex
-	seen   []string // guests, since the last round
-	report handover.Report
+	mu      sync.Mutex
+	machine *handover.Machine
 }
 
 func newMoving(hypervisor string) *moving {
@@ -68,20 +69,15 @@ func (m *moving) now() handover.Instant { return handover.Instant(m.clock()) }
 func (m *moving) saw(vm string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.seen = append(m.seen, vm)
+	m.machine.Seen(vm) // for the next round
 }
 
 // arrived tells which guests that this hypervisor prepares for are here already.
 func (m *moving) arrived(now handover.Instant, s *projector.State) func(vm string) bool {
 	m.mu.Lock()
-	seen := m.seen
-	m.seen = nil
-	m.mu.Unlock()
-	for _, vm := range seen {
-		m.machine.Seen(vm)
-	}
+	defer m.mu.Unlock()
 	var preparing []string
-	for _, g := range s.Guests() {
+	for g := range s.EachGuest() {
 		if g.Duty(m.hypervisor) == projector.DutyPrepare {
 			preparing = append(preparing, g.VM)
 		}
@@ -92,25 +88,35 @@ func (m *moving) arrived(now handover.Instant, s *projector.State) func(vm strin
 // step asks the machine.
 func (m *moving) step(now handover.Instant, in handover.Input) handover.Output {
 	in.Path = m.path
-	watch := m.machine.Watch(in)
-	if m.paths != nil && !slices.Equal(watch, m.watched) {
-		m.watched = watch
-		byVRF := map[string][]netip.Prefix{}
-		for _, key := range watch {
-			byVRF[key.VRF] = append(byVRF[key.VRF], key.Prefix)
-		}
-		m.paths.Watch(byVRF)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.paths != nil {
+		m.watch(now, in)
 	}
 	out := m.machine.Step(now, in)
 	m.next = out.Next
 	if len(out.Withheld) > 0 && !in.Current {
 		m.next = min(m.next, now.Add(checkAgain))
 	}
-	report := m.machine.Report()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.report = report
 	return out
+}
+
+// watch has the paths watched that matter for the next step. What is new is added before
+// they are looked at; what matters no more is left out within a second.
+func (m *moving) watch(now handover.Instant, in handover.Input) {
+	byVRF := func(keys []handover.Key) map[string][]netip.Prefix {
+		prefixes := map[string][]netip.Prefix{}
+		for _, key := range keys {
+			prefixes[key.VRF] = append(prefixes[key.VRF], key.Prefix)
+		}
+		return prefixes
+	}
+	switch more, all := m.machine.Watch(now, in); {
+	case all:
+		m.paths.Watch(byVRF(more))
+	case len(more) > 0:
+		m.paths.WatchAlso(byVRF(more))
+	}
 }
 
 func (m *moving) path(key handover.Key) (handover.Path, bool) {
@@ -129,32 +135,54 @@ func (m *moving) pause() time.Duration {
 	return max(time.Millisecond, min(resyncInterval, m.next.Sub(m.now())))
 }
 
+// homed is what own found last, and what from.
+type homed struct {
+	guests  []*projector.Guest
+	early   bool // one was among them
+	version uint64
+	list    []handover.Own
+}
+
 // own lists the prefixes that are homed here, those of guests that have arrived
-// early among them.
-func (m *moving) own(s *projector.State, arrived func(string) bool, present map[string]bool) (list []handover.Own) {
-	for _, g := range s.Guests() {
-		early := g.Duty(m.hypervisor) == projector.DutyPrepare && arrived(g.VM)
-		if g.Duty(m.hypervisor) != projector.DutyHome && !early {
-			continue
-		}
-		for _, a := range g.Addresses {
-			f := g.Interfaces[a.Interface]
-			moves, tap := g.MovesOf(a), f.Tap
-			if early {
-				moves, tap = moves+1, g.Next.Taps[a.Interface]
-			}
-			list = append(list, handover.Own{
-				Key: handover.Key{VRF: f.VRF, Prefix: a.Prefix}, VM: g.VM, Epoch: g.Epoch, Preference: bgp.Preference(moves, false),
-				Anycast: a.Role == events.RoleAnycast, Came: g.Previous != nil || early, Leaving: g.Next != nil && !early, Early: early, Served: present[tap],
-			})
+// early among them. The version is that of the presence of taps.
+func (m *moving) own(s *projector.State, arrived func(string) bool, present map[string]bool, version uint64) []handover.Own {
+	h := &m.homed
+	guests := s.Guests()
+	if !h.early && h.version == version && slices.Equal(guests, h.guests) && !slices.ContainsFunc(guests, func(g *projector.Guest) bool { return m.early(g, arrived) }) {
+		return h.list
+	}
+	list := make([]handover.Own, 0, len(h.list)+len(guests)/8+8)
+	*h = homed{guests: guests, version: version}
+	for _, g := range guests {
+		early := m.early(g, arrived)
+		h.early = h.early || early
+		if g.Duty(m.hypervisor) == projector.DutyHome || early {
+			list = appendOwn(list, g, early, present)
 		}
 	}
+	h.list = list
+	m.awaited = slices.ContainsFunc(list, func(o handover.Own) bool { return o.Came || o.Leaving })
 	return list
 }
 
-// awaited tells whether it matters for any of them that its tap comes or goes.
-func awaited(own []handover.Own) bool {
-	return slices.ContainsFunc(own, func(o handover.Own) bool { return o.Came || o.Leaving })
+// early tells whether a guest is here before the log says so.
+func (m *moving) early(g *projector.Guest, arrived func(string) bool) bool {
+	return g.Duty(m.hypervisor) == projector.DutyPrepare && arrived(g.VM)
+}
+
+func appendOwn(list []handover.Own, g *projector.Guest, early bool, present map[string]bool) []handover.Own {
+	for _, a := range g.Addresses {
+		f := &g.Interfaces[a.Interface]
+		moves, tap := g.MovesOf(a), f.Tap
+		if early {
+			moves, tap = moves+1, g.Next.Taps[a.Interface]
+		}
+		list = append(list, handover.Own{
+			Key: handover.Key{VRF: f.VRF, Prefix: a.Prefix}, VM: g.VM, Epoch: g.Epoch, Preference: bgp.Preference(moves, false),
+			Anycast: a.Role == events.RoleAnycast, Came: g.Previous != nil || early, Leaving: g.Next != nil && !early, Early: early, Served: present[tap],
+		})
+	}
+	return list
 }
 
 // expected lists the guests that this hypervisor prepares for, by their taps.
@@ -163,7 +191,7 @@ func expected(s *projector.State, host projector.Host, hypervisor string) map[st
 	if host.Fenced {
 		return taps
 	}
-	for _, g := range s.Guests() {
+	for g := range s.EachGuest() {
 		if g.Duty(hypervisor) == projector.DutyPrepare {
 			for i, tap := range g.Next.Taps {
 				guest := arrival.Guest{VM: g.VM, MAC: g.Interfaces[i].MAC.Octets}

@@ -22,6 +22,12 @@ type heard struct {
 
 func (l *heard) Watch(prefixes map[string][]netip.Prefix) { l.watched = prefixes }
 
+func (l *heard) WatchAlso(prefixes map[string][]netip.Prefix) {
+	for vrf, list := range prefixes {
+		l.watched[vrf] = slices.SortedFunc(slices.Values(slices.Concat(l.watched[vrf], list)), netip.Prefix.Compare)
+	}
+}
+
 func (l *heard) Path(_ string, p netip.Prefix) (session.Path, bool) {
 	path, ok := l.paths[p]
 	return path, ok

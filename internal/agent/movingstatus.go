@@ -65,7 +65,7 @@ func (m *moving) status() HandoverStatus { return m.words(m.told()) }
 func (m *moving) told() handover.Report {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.report
+	return m.machine.Report()
 }
 
 func (m *moving) words(r handover.Report) HandoverStatus {

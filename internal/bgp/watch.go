@@ -33,18 +33,23 @@ func (r *RIB) Watch(prefixes []netip.Prefix) {
 		r.watched, r.owed = nil, nil
 		return
 	}
-	r.watched = make(map[watchKey]bool, len(prefixes))
-	for _, p := range prefixes {
-		r.watched[watchKey{FamilyOf(p), keyOf(p)}] = true
+	r.watched, r.owed = make(map[watchKey]bool, len(prefixes)), map[watchKey]bool{}
+	r.WatchAlso(prefixes)
+}
+
+// WatchAlso adds to the prefixes that are watched, at the cost of these alone.
+func (r *RIB) WatchAlso(prefixes []netip.Prefix) {
+	if r.watched == nil && len(prefixes) > 0 {
+		r.watched, r.owed = map[watchKey]bool{}, map[watchKey]bool{}
 	}
-	owed := map[watchKey]bool{}
-	for k := range r.watched {
+	for _, p := range prefixes {
+		k := watchKey{FamilyOf(p), keyOf(p)}
+		r.watched[k] = true
 		t := r.tables[k.family]
 		if _, row := t.get(&k.key); row != nil && row[t.words]&metaDirty != 0 {
-			owed[k] = true
+			r.owed[k] = true
 		}
 	}
-	r.owed = owed
 }
 
 // notice notes that a path of a row changed.

@@ -24,10 +24,10 @@ type departure struct {
 func (d *departure) moved() bool { return d.to != "" }
 
 // part takes up what has left since the last step, and forgets what is over.
-func (m *Machine) part(now Instant, in Input, before map[Key]*own, announced map[Key]bgp.Announcement) {
+func (m *Machine) part(now Instant, in Input, announced *announcements) {
 	told := make(map[Key]bool, len(in.Departures))
 	for _, d := range in.Departures {
-		if m.own[d.Key] != nil || told[d.Key] {
+		if m.has(d.Key) || told[d.Key] {
 			continue
 		}
 		told[d.Key] = true
@@ -37,23 +37,26 @@ func (m *Machine) part(now Instant, in Input, before map[Key]*own, announced map
 		}
 		m.left[d.Key] = &departure{
 			vm: d.VM, to: d.To, epoch: d.Epoch, generation: bgp.Generation(d.Preference), since: now,
-			kept: keep(before[d.Key], d.Key, announced), newer: newerThanHere(d, before[d.Key], have),
-			outdated: before[d.Key].misled() || have != nil && have.outdated,
+			kept: keep(m.own[d.Key], d.Key, announced), newer: newerThanHere(d, m.own[d.Key], have),
+			outdated: m.own[d.Key].misled() || have != nil && have.outdated,
 		}
 	}
-	for key, h := range before {
-		if m.own[key] != nil || told[key] || !in.Known {
+	for key, h := range m.own {
+		if h.step == m.step {
 			continue
 		}
-		if m.left[key] == nil {
+		delete(m.own, key)
+		m.watching.loose = true
+		if in.Known && !told[key] && m.left[key] == nil {
 			m.left[key] = &departure{vm: h.VM, since: now, kept: keep(h, key, announced), newer: h.newer(), outdated: h.misled()}
 		}
 	}
 	for key, d := range m.left {
 		switch {
-		case told[key] || m.own[key] != nil:
+		case told[key] || m.has(key):
 		case d.over:
 			delete(m.left, key)
+			m.watching.loose = true
 		default: // it may have moved on from there, or be deleted
 			d.ended = true
 		}
@@ -62,8 +65,8 @@ func (m *Machine) part(now Instant, in Input, before map[Key]*own, announced map
 
 // keep is what a prefix is announced with, to go on with that. What was announced
 // too early ends at once.
-func keep(was *own, key Key, announced map[Key]bgp.Announcement) *bgp.Announcement {
-	a, ok := announced[key]
+func keep(was *own, key Key, announced *announcements) *bgp.Announcement {
+	a, ok := announced.find(key)
 	if !ok || was != nil && was.Early {
 		return nil
 	}
@@ -72,7 +75,7 @@ func keep(was *own, key Key, announced map[Key]bgp.Announcement) *bgp.Announceme
 
 // leave decides about one prefix that has left. What it was announced with stays
 // until the kernel has a path to where it is now, unless it isn't any more.
-func (m *Machine) leave(now Instant, key Key, d *departure, in Input, announced map[Key]bgp.Announcement, out *Output) {
+func (m *Machine) leave(now Instant, key Key, d *departure, in Input, announced *announcements, out *Output) {
 	announce, drop := Parting, Quiet
 	if d.moved() {
 		announce, drop = Forwarding, Forwarding
@@ -86,7 +89,7 @@ func (m *Machine) leave(now Instant, key Key, d *departure, in Input, announced 
 	if d.moved() || d.outdated { // else any path may be where it is now, such as that of an anycast address
 		d.outdated = outdated(d.outdated, path, ok, d.newer)
 	}
-	if _, still := announced[key]; !still {
+	if _, still := announced.find(key); !still {
 		d.kept = nil
 	}
 	if d.kept != nil && (in.Fenced || there && path.Written || !m.due(now, d.since.Add(announce))) {
@@ -99,7 +102,9 @@ func (m *Machine) leave(now Instant, key Key, d *departure, in Input, announced 
 	if !d.blackholed && d.moved() && !d.ended && !there {
 		d.blackholed = m.due(now, d.since.Add(Longest))
 	}
-	if d.over = !d.blackholed; !d.over {
+	if d.over = !d.blackholed; d.over {
+		m.watching.loose = true
+	} else {
 		over := d.outdated && m.due(now, d.since.Add(Forwarding))
 		out.Blackholes = append(out.Blackholes, Blackhole{key, over})
 	}

@@ -85,9 +85,10 @@ type Path struct {
 
 // Input is what is known when the Machine is asked.
 type Input struct {
+	// Own is not written again.
 	Own        []Own
 	Departures []Departure
-	// Announced is what this run has announcing now.
+	// Announced is what this run has announcing now; sorted, it costs least.
 	Announced []bgp.Announcement
 	// Known is unset while what is missing from Own and Departures may be so for lack
 	// of knowledge.
@@ -127,7 +128,10 @@ type Machine struct {
 	seen     map[string]bool
 	arrivals map[string]*arrival
 	asked    bool
+	step     uint64
 	next     Instant
+	watching watching
+	thorough bool // nothing rests; for tests
 }
 
 // New makes a Machine that has seen nothing.
@@ -139,56 +143,121 @@ func New() *Machine {
 func (m *Machine) Step(now Instant, in Input) Output {
 	out := Output{Withheld: map[Key]bool{}}
 	m.next = m.arrivalsNext(now)
-	announced := make(map[Key]bgp.Announcement, len(in.Announced))
-	for _, a := range in.Announced {
-		announced[Key{a.VRF, a.Prefix}] = a
-	}
-	before := m.own
-	m.own = make(map[Key]*own, len(in.Own))
-	for _, o := range in.Own {
-		m.own[o.Key] = m.hold(now, before[o.Key], o, in, announced, &out)
+	m.step++
+	announced := &announcements{list: in.Announced}
+	for i := range in.Own {
+		o := &in.Own[i]
+		was := m.own[o.Key]
+		if was != nil && was.step == m.step { // several guests here hold it
+			was = was.was
+		}
+		if !m.thorough && was.rests(o) && m.left[o.Key] == nil {
+			if _, heard := in.Path(o.Key); !heard {
+				was.step, was.was, m.own[o.Key] = m.step, was, was
+				continue
+			}
+		}
+		h := m.hold(now, was, *o, in, announced, &out)
+		h.step, h.was, m.own[o.Key] = m.step, was, h
+		if was != nil {
+			was.was = nil
+		}
 		if !o.Early { // else it may turn out to have left all the same
 			delete(m.left, o.Key)
 		}
 	}
-	m.part(now, in, before, announced)
+	m.part(now, in, announced)
 	for key, d := range m.left {
-		if m.own[key] == nil {
+		if !m.has(key) {
 			m.leave(now, key, d, in, announced, &out)
 		}
 	}
 	m.asked = true
 	out.Next = m.next
 	slices.SortFunc(out.Blackholes, func(a, b Blackhole) int { return a.Key.Compare(b.Key) })
-	slices.SortFunc(out.Keep, func(a, b bgp.Announcement) int {
-		return Key{a.VRF, a.Prefix}.Compare(Key{b.VRF, b.Prefix})
-	})
+	slices.SortFunc(out.Keep, compareAnnouncements)
 	return out
 }
 
-// Watch lists the prefixes whose paths matter for the next Step with this input,
-// in order. To be woken by them they have to be watched before they are looked at.
-func (m *Machine) Watch(in Input) (list []Key) {
-	for _, o := range in.Own {
-		if !o.Anycast {
-			list = append(list, o.Key)
-		}
+// has tells whether a prefix is homed here, as of the step under way.
+func (m *Machine) has(key Key) bool {
+	h := m.own[key]
+	return h != nil && h.step == m.step
+}
+
+func compareAnnouncements(a, b bgp.Announcement) int { return keyOf(a).Compare(keyOf(b)) }
+
+func keyOf(a bgp.Announcement) Key { return Key{a.VRF, a.Prefix} }
+
+// announcements are looked up for few prefixes of many.
+type announcements struct {
+	list   []bgp.Announcement
+	sorted bool
+}
+
+func (a *announcements) find(key Key) (n bgp.Announcement, ok bool) {
+	if !a.sorted && !slices.IsSortedFunc(a.list, compareAnnouncements) {
+		a.list = slices.SortedFunc(slices.Values(a.list), compareAnnouncements)
 	}
-	for _, d := range in.Departures {
-		if have := m.left[d.Key]; have == nil || !have.over || have.vm != d.VM || have.epoch != d.Epoch {
-			list = append(list, d.Key)
-		}
+	a.sorted = true
+	i, ok := slices.BinarySearchFunc(a.list, key, func(n bgp.Announcement, key Key) int { return keyOf(n).Compare(key) })
+	if ok {
+		n = a.list[i]
 	}
-	for key := range m.own { // what isn't ours any more is watched, too
-		list = append(list, key)
+	return n, ok
+}
+
+// watching is what Watch has asked for.
+type watching struct {
+	keys  map[Key]bool
+	own   []Own // all of which are among these
+	loose bool  // some may not matter any more
+	since Instant
+}
+
+// rewatch is how long prefixes are watched that don't matter any more, at least:
+// listing all of them anew costs what all of them cost.
+const rewatch = time.Second
+
+// Watch tells of which prefixes the paths matter for the next Step with this input,
+// beside those of before; or, if all is set, of which alone. To be woken by them they
+// have to be watched before they are looked at.
+func (m *Machine) Watch(now Instant, in Input) (list []Key, all bool) {
+	w := &m.watching
+	if w.keys == nil || w.loose && now >= w.since.Add(rewatch) {
+		*w = watching{keys: map[Key]bool{}, since: now}
+		all = true
 	}
-	for key, d := range m.left {
-		if !d.over {
+	add := func(key Key) {
+		if !w.keys[key] {
+			w.keys[key] = true
 			list = append(list, key)
 		}
 	}
+	if len(in.Own) > 0 && (len(in.Own) != len(w.own) || &in.Own[0] != &w.own[0]) { // a list is never written again
+		for i := range in.Own {
+			add(in.Own[i].Key)
+		}
+		w.own = in.Own
+	}
+	for _, d := range in.Departures {
+		if have := m.left[d.Key]; have == nil || !have.over || have.vm != d.VM || have.epoch != d.Epoch {
+			add(d.Key)
+		}
+	}
+	if !all {
+		return list, false
+	}
+	for key := range m.own { // what isn't ours any more is watched, too
+		add(key)
+	}
+	for key, d := range m.left {
+		if !d.over {
+			add(key)
+		}
+	}
 	slices.SortFunc(list, Key.Compare)
-	return slices.Compact(list)
+	return list, true
 }
 
 // due has the Machine asked at an instant, and tells whether that is to come.

@@ -19,6 +19,15 @@ type own struct {
 	from    netip.Addr
 	// outdated: see the function of this name.
 	outdated bool
+	step     uint64 // the last in which it was here
+	was      *own   // before that one
+}
+
+// rests tells whether nothing is to be done about a prefix, again, as long as nothing
+// is heard of it elsewhere: it is as it was in a step that found nothing to do.
+func (h *own) rests(o *Own) bool {
+	return h != nil && h.Own == *o && o.Served && !o.Came && !o.Leaving && !o.Early &&
+		h.claim == unclaimed && !h.outdated && !h.back && h.lost == Never
 }
 
 // newer is the least generation of paths to a home after this one.
@@ -43,7 +52,7 @@ const (
 // is about the home that was heard of; a newer one still is another matter. While
 // the guest is about to move away there is nothing to rule: it was seen at its
 // destination, and the event is late.
-func (m *Machine) hold(now Instant, was *own, o Own, in Input, announced map[Key]bgp.Announcement, out *Output) *own {
+func (m *Machine) hold(now Instant, was *own, o Own, in Input, announced *announcements, out *Output) *own {
 	h := &own{Own: o, since: now, lost: Never}
 	if was != nil {
 		h.lost, h.back = was.lost, was.back
@@ -69,7 +78,7 @@ func (m *Machine) hold(now Instant, was *own, o Own, in Input, announced map[Key
 	}
 	path, ok := in.Path(o.Key)
 	h.outdated = ok && outdated(h.outdated, path, ok, h.newer())
-	kept, is := announced[o.Key]
+	kept, is := announced.find(o.Key)
 	if d := m.left[o.Key]; d != nil && d.kept != nil {
 		h.back = true
 	}

@@ -139,7 +139,7 @@ func (h *host) round() {
 	} else if h.view.previous == h.id {
 		in.Departures = []Departure{{theKey, "vm", fmt.Sprint(h.view.home), h.view.epoch, bgp.Preference(h.view.moves, true)}}
 	}
-	h.m.Watch(in)
+	h.m.Watch(h.w.now, in)
 	out := h.m.Step(h.w.now, in)
 	if h.served != h.tap {
 		h.served = h.tap

@@ -25,6 +25,17 @@ func (s *Speaker) Watch(prefixes map[string][]netip.Prefix) {
 	}
 }
 
+// WatchAlso adds to the prefixes that are watched, at the cost of these alone.
+func (s *Speaker) WatchAlso(prefixes map[string][]netip.Prefix) {
+	for name, list := range prefixes {
+		if r := s.ribs[name]; r != nil {
+			r.mu.Lock()
+			r.rib.WatchAlso(list)
+			r.mu.Unlock()
+		}
+	}
+}
+
 // Watched signals that a path of a watched prefix changed, or that the FIB has
 // taken one; many of these may be one signal.
 func (s *Speaker) Watched() <-chan struct{} { return s.watched }
