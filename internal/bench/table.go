@@ -2,191 +2,114 @@ package bench
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 )
 
-// PerHypervisor is how many prefixes a hypervisor announces. They share their
-// attributes, as guests of one hypervisor do.
+// PerHypervisor is how many routes have the same next hop, and the same attributes.
 const PerHypervisor = 200
 
-// Table is what the reflectors tell: host routes 0 to Routes-1, each with a
-// hypervisor as its home, by number. Addresses are either in a row or all over
-// the prefix, and no two are equal.
+// Table is the routes of a job: host routes, each at home on a hypervisor that has
+// an address in each plane. It is the same for the same job and seed.
 type Table struct {
-	Family     Family
-	Sequential bool
-	Routes     int
-	// Moved: a tenth of the routes is at the next hypervisor.
-	Moved bool
+	job   Job
+	order permutation
+	homes []uint32
+	hosts int
 }
 
-// TableOf is the table of a job.
-func TableOf(j Job) Table { return Table{Family: j.Family, Sequential: j.Sequential, Routes: j.Routes} }
+const (
+	random4 = 29 // bits, in 32.0.0.0/3, which has no special purpose addresses
+	random6 = 64 // bits, of the interface identifier
+)
 
-// MostRoutes is how many a table can have: as many as fit into 10.0.0.0/8.
-const MostRoutes = 1 << 24
-
-// moves tells whether a route is one of the tenth that moves.
-func moves(i int) bool { return i%10 == 3 }
-
-// Hypervisors counts the homes.
-func (t Table) Hypervisors() int { return (t.Routes + PerHypervisor - 1) / PerHypervisor }
-
-// Home is the number of a route's hypervisor.
-func (t Table) Home(i int) int {
-	home := i / PerHypervisor
-	if t.Moved && moves(i) {
-		home = (home + 1) % t.Hypervisors()
+// NewTable makes the table of a job.
+func NewTable(j Job, seed uint64) *Table {
+	bits := uint(random4)
+	if j.Family == 6 {
+		bits = random6
 	}
-	return home
+	t := &Table{job: j, order: newPermutation(bits, seed), homes: make([]uint32, j.Routes)}
+	t.hosts = max(2, (j.Routes+PerHypervisor-1)/PerHypervisor)
+	for i := range t.homes {
+		t.homes[i] = uint32(i / PerHypervisor)
+	}
+	return t
 }
 
-var base6 = netip.MustParsePrefix("2001:db8::/64")
+// Len is the number of routes.
+func (t *Table) Len() int { return len(t.homes) }
 
-// Prefix is that of a route: in 10.0.0.0/8, or in 2001:db8::/64.
-func (t Table) Prefix(i int) netip.Prefix {
-	if t.Family == 4 {
-		n := uint32(i)
-		if !t.Sequential {
-			n = scatter24(n)
-		}
-		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), 32)
-	}
+// Hypervisors is how many there are.
+func (t *Table) Hypervisors() int { return t.hosts }
+
+// Address is that of a route. Random ones are of 32.0.0.0/3 and 2001:db8::/32, in IPv6
+// random in 32 bits of the network and all of the interface identifier.
+func (t *Table) Address(i int) netip.Addr {
 	n := uint64(i)
-	if !t.Sequential {
-		n = scatter64(n)
+	if !t.job.Sequential {
+		n = t.order.of(n)
 	}
-	a := base6.Addr().As16()
+	if t.job.Family != 6 {
+		var a [4]byte
+		binary.BigEndian.PutUint32(a[:], 32<<24+uint32(n))
+		return netip.AddrFrom4(a)
+	}
+	a := [16]byte{0x20, 0x01, 0x0d, 0xb8}
+	if !t.job.Sequential {
+		binary.BigEndian.PutUint32(a[4:], uint32(spread(n)))
+	}
 	binary.BigEndian.PutUint64(a[8:], n)
-	return netip.PrefixFrom(netip.AddrFrom16(a), 128)
+	return netip.AddrFrom16(a)
 }
 
-// Index is the number of the route of an address; false: there is none.
-func (t Table) Index(a netip.Addr) (int, bool) {
+// Index is the number of the route that has an address.
+func (t *Table) Index(a netip.Addr) (int, bool) {
 	var n uint64
 	switch {
-	case t.Family == 4 && a.Is4() && a.As4()[0] == 10:
+	case a.Is4() && t.job.Family != 6:
 		b := a.As4()
-		n = uint64(binary.BigEndian.Uint32(b[:]) & (MostRoutes - 1))
-		if !t.Sequential {
-			n = uint64(gather24(uint32(n)))
-		}
-	case t.Family == 6 && base6.Contains(a):
+		n = uint64(binary.BigEndian.Uint32(b[:]) - 32<<24)
+	case a.Is6() && t.job.Family == 6:
 		b := a.As16()
 		n = binary.BigEndian.Uint64(b[8:])
-		if !t.Sequential {
-			n = gather64(n)
-		}
 	default:
 		return 0, false
 	}
-	return int(n), n < uint64(t.Routes)
-}
-
-// Odd factors are invertible modulo a power of two, and so is the exclusive or
-// with the upper half: the numbers are permuted, and none is lost.
-const (
-	odd24, inverse24 = 0x9e3779, 0xb382c9
-	odd64, inverse64 = 0x9e3779b97f4a7c15, 0xf1de83e19937733d
-)
-
-func scatter24(n uint32) uint32 {
-	const mask = MostRoutes - 1
-	n = n * odd24 & mask
-	n ^= n >> 12
-	return n * odd24 & mask
-}
-
-func gather24(n uint32) uint32 {
-	const mask = MostRoutes - 1
-	n = n * inverse24 & mask
-	n ^= n >> 12
-	return n * inverse24 & mask
-}
-
-func scatter64(n uint64) uint64 {
-	n *= odd64
-	n ^= n >> 32
-	return (n + 1) * odd64
-}
-
-func gather64(n uint64) uint64 {
-	n = n*inverse64 - 1
-	n ^= n >> 32
-	return n * inverse64
-}
-
-// The planes are numbered, 0 for a and 1 for b. On each are the contender, its
-// reflector, and all hypervisors, whose addresses are on link.
-const (
-	hostReflector    = 1
-	hostContender    = 2
-	firstHypervisor  = 256
-	mostHypervisors  = 65000 - firstHypervisor
-	lengthIPv4       = 16
-	lengthIPv6       = 64
-	planeBase4Second = 64 // 100.64.0.0/16 and 100.65.0.0/16
-)
-
-// PlaneName is a letter.
-func PlaneName(plane int) string { return string(rune('a' + plane)) }
-
-func planeAddress(plane, host int, f Family) netip.Addr {
-	if f == 4 {
-		return netip.AddrFrom4([4]byte{100, byte(planeBase4Second + plane), byte(host >> 8), byte(host)})
+	if !t.job.Sequential {
+		n = t.order.back(n & t.order.mask())
 	}
-	return netip.AddrFrom16([16]byte{0xfd, 0x64, 3: byte(plane), 14: byte(host >> 8), 15: byte(host)})
-}
-
-// ReflectorAddress is that of the reflector of a plane.
-func ReflectorAddress(plane int, f Family) netip.Addr { return planeAddress(plane, hostReflector, f) }
-
-// ContenderAddress is that of the contender on a plane, with its subnet.
-func ContenderAddress(plane int, f Family) netip.Prefix {
-	length := lengthIPv4
-	if f == 6 {
-		length = lengthIPv6
+	if n >= uint64(len(t.homes)) || t.Address(int(n)) != a {
+		return 0, false
 	}
-	return netip.PrefixFrom(planeAddress(plane, hostContender, f), length)
+	return int(n), true
 }
 
-// NextHop is the address of a hypervisor on a plane.
-func NextHop(plane, hypervisor int, f Family) netip.Addr {
-	return planeAddress(plane, firstHypervisor+hypervisor, f)
+// Move brings a route to another hypervisor.
+func (t *Table) Move(i int) {
+	t.homes[i] = uint32((int(t.homes[i]) + max(1, t.hosts/2)) % t.hosts)
 }
 
-// HypervisorOf is the plane and the number of the hypervisor that has an address.
-func HypervisorOf(a netip.Addr) (plane, hypervisor int, ok bool) {
-	var host int
-	switch {
-	case a.Is4():
-		b := a.As4()
-		plane, host = int(b[1])-planeBase4Second, int(b[2])<<8|int(b[3])
-	default:
-		b := a.As16()
-		plane, host = int(b[3]), int(b[14])<<8|int(b[15])
+// Churn moves a tenth of the routes, some of each hypervisor, and says which.
+func (t *Table) Churn() []int {
+	moved := make([]int, 0, len(t.homes)/10)
+	for i := 3; i < len(t.homes); i += 10 {
+		t.Move(i)
+		moved = append(moved, i)
 	}
-	hypervisor = host - firstHypervisor
-	return plane, hypervisor, (plane == 0 || plane == 1) && hypervisor >= 0 && NextHop(plane, hypervisor, family(a)) == a
+	return moved
 }
 
-func family(a netip.Addr) Family {
-	if a.Is4() {
-		return 4
-	}
-	return 6
+// NextHop is where a route leads to in a plane: 100.64.0.0/16 and fd64:a::/64 are
+// plane 0, 100.65.0.0/16 and fd64:b::/64 plane 1. The first 256 addresses are no
+// hypervisor's.
+func (t *Table) NextHop(i, plane int) netip.Addr {
+	return nextHop(t.job.Family, int(t.homes[i]), plane)
 }
 
-// Check tells whether a job can be done.
-func (j Job) Check() error {
-	switch {
-	case j.Routes < 1 || j.Routes > MostRoutes || (j.Routes+PerHypervisor-1)/PerHypervisor > mostHypervisors:
-		return fmt.Errorf("%d routes: must be 1 to %d", j.Routes, mostHypervisors*PerHypervisor)
-	case j.Family != 4 && j.Family != 6:
-		return fmt.Errorf("family %d: must be 4 or 6", j.Family)
-	case j.Reflectors != 1 && j.Reflectors != 2:
-		return fmt.Errorf("%d reflectors: must be 1 or 2", j.Reflectors)
+func nextHop(f Family, host, plane int) netip.Addr {
+	n := uint16(256 + host)
+	if f != 6 {
+		return netip.AddrFrom4([4]byte{100, byte(64 + plane), byte(n >> 8), byte(n)})
 	}
-	return nil
+	return netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x64, 3: byte(10 + plane), 14: byte(n >> 8), 15: byte(n)})
 }

@@ -1,135 +1,150 @@
 package bench
 
-import (
-	"encoding/binary"
-	"net/netip"
-)
+import "encoding/binary"
 
-// AS is that of everybody: sessions are iBGP.
-const AS = 65000
+// maxMessage is what an UPDATE may have without RFC 8654.
+const maxMessage = 4096
 
-const (
-	longestMessage = 4096 // RFC 4271 section 4
-	headerLength   = 19
-	typeUpdate     = 2
-	flagOptional   = 0x80
-	flagTransitive = 0x40
-	flagExtended   = 0x10
-)
-
-// Updates is the stream of UPDATE messages (RFC 4271 section 4.3) in which the
-// reflector of a plane tells those routes, as many in a message as share their
-// attributes and fit in; nil: all. The order is that of their numbers.
-func (t Table) Updates(plane int, which func(i int) bool) []byte {
-	var stream []byte
-	var group []int
-	flush := func() {
-		if len(group) > 0 {
-			stream = t.appendUpdates(stream, plane, t.Home(group[0]), 0, group)
-			group = group[:0]
+// Updates are the UPDATEs by which the reflector of a plane tells routes: those that
+// are listed, or all with nil. Routes of a hypervisor share UPDATEs, as full as they may
+// be, in the order of hypervisors; with alone each has an UPDATE and attributes of its own.
+func (t *Table) Updates(plane int, routes []int, alone bool) []byte {
+	e := encoder{table: t, plane: plane}
+	if alone {
+		for _, i := range t.listed(routes) {
+			e.tag = uint32(i) + 1
+			e.add(i)
+			e.finish()
 		}
+		return e.out
 	}
-	for i := range t.Routes {
-		if which != nil && !which(i) {
-			continue
+	for _, i := range t.byHome(routes) {
+		if e.open && (e.home != t.homes[i] || len(e.out)-e.start+e.each() > maxMessage) {
+			e.finish()
 		}
-		if len(group) > 0 && t.Home(group[0]) != t.Home(i) {
-			flush()
-		}
-		group = append(group, i)
+		e.add(i)
 	}
-	flush()
-	return stream
+	e.finish()
+	return e.out
 }
 
-// Moves tells of the routes that moved, or back.
-func (t Table) Moves(plane int) []byte { return t.Updates(plane, moves) }
-
-// Singles tells each route in an UPDATE of its own, and with attributes that it
-// shares with no other.
-func (t Table) Singles(plane int) []byte {
-	var stream []byte
-	for i := range t.Routes {
-		stream = t.appendUpdates(stream, plane, t.Home(i), uint32(i+1), []int{i})
+func (t *Table) listed(routes []int) []int {
+	if routes != nil {
+		return routes
 	}
-	return stream
-}
-
-// One is the UPDATE that tells one route, with another home.
-func (t Table) One(plane, route, home int) []byte {
-	return t.appendUpdates(nil, plane, home, 0, []int{route})
-}
-
-// appendUpdates tells routes with one home. tag, if any, makes their attributes
-// theirs alone.
-func (t Table) appendUpdates(stream []byte, plane, home int, tag uint32, routes []int) []byte {
-	for len(routes) > 0 {
-		start := len(stream)
-		stream = append(stream, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x02\x00\x00\x00\x00"...)
-		attributes := len(stream)
-		stream = appendAttributes(stream, plane, home, tag)
-		each := 5
-		reach := 0
-		if t.Family == 4 {
-			hop := NextHop(plane, home, 4).As4()
-			stream = appendAttribute(stream, flagTransitive, 3, hop[:])
-			binary.BigEndian.PutUint16(stream[attributes-2:], uint16(len(stream)-attributes))
-		} else {
-			each = 17
-			hop := NextHop(plane, home, 6).As16()
-			stream = append(stream, flagOptional|flagExtended, 14, 0, 0)
-			reach = len(stream)
-			stream = append(append(append(stream, 0, 2, 1, 16), hop[:]...), 0)
-		}
-		n := min(len(routes), (longestMessage-(len(stream)-start))/each)
-		for _, i := range routes[:n] {
-			stream = appendPrefix(stream, t.Prefix(i))
-		}
-		routes = routes[n:]
-		if t.Family == 6 {
-			binary.BigEndian.PutUint16(stream[reach-2:], uint16(len(stream)-reach))
-			binary.BigEndian.PutUint16(stream[attributes-2:], uint16(len(stream)-attributes))
-		}
-		binary.BigEndian.PutUint16(stream[start+16:], uint16(len(stream)-start))
+	all := make([]int, len(t.homes))
+	for i := range all {
+		all[i] = i
 	}
-	return stream
+	return all
 }
 
-func appendPrefix(b []byte, p netip.Prefix) []byte {
-	b = append(b, byte(p.Bits()))
-	if a := p.Addr(); a.Is4() {
-		four := a.As4()
-		return append(b, four[:]...)
+// byHome sorts routes by their homes, and leaves the order of those with the same one.
+func (t *Table) byHome(routes []int) []int {
+	routes = t.listed(routes)
+	at := make([]int, t.hosts+1)
+	for _, i := range routes {
+		at[t.homes[i]+1]++
 	}
-	sixteen := p.Addr().As16()
-	return append(b, sixteen[:]...)
-}
-
-// appendAttributes is what a reflected route of a hypervisor has, its next hop
-// apart: RFC 4271 section 5.1, RFC 1997, RFC 4456 section 8.
-func appendAttributes(b []byte, plane, home int, tag uint32) []byte {
-	number := func(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
-	b = appendAttribute(b, flagTransitive, 1, []byte{0}) // ORIGIN IGP
-	b = appendAttribute(b, flagTransitive, 2, nil)       // AS_PATH, empty
-	b = appendAttribute(b, flagTransitive, 5, number(1100))
-	communities := number(AS<<16 | 100)
-	if tag > 0 {
-		communities = append(communities, number(AS<<16|tag&0xffff)...)
-		communities = append(communities, number((AS+1)<<16|tag>>16)...)
+	for h := range t.hosts {
+		at[h+1] += at[h]
 	}
-	b = appendAttribute(b, flagOptional|flagTransitive, 8, communities)
-	b = appendAttribute(b, flagOptional, 9, number(0x0a80_0000+uint32(home))) // ORIGINATOR_ID
-	return appendAttribute(b, flagOptional, 10, number(0x0aff_0001+uint32(plane)))
-}
-
-func appendAttribute(b []byte, flags, code byte, value []byte) []byte {
-	return append(append(b, flags, code, byte(len(value))), value...)
-}
-
-// EndOfRIB is how a reflector says that it has told all (RFC 4724 section 2).
-func EndOfRIB(f Family) []byte {
-	if f == 4 {
-		return []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x17\x02\x00\x00\x00\x00")
+	sorted := make([]int, len(routes))
+	for _, i := range routes {
+		h := t.homes[i]
+		sorted[at[h]] = i
+		at[h]++
 	}
-	return []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x1d\x02\x00\x00\x00\x06\x80\x0f\x03\x00\x02\x01")
+	return sorted
+}
+
+// encoder writes UPDATEs one after the other (RFC 4271 section 4.3, RFC 4760).
+type encoder struct {
+	table *Table
+	plane int
+	tag   uint32 // a community that makes attributes unlike others; 0 is none
+	out   []byte
+
+	open       bool
+	start      int // of the message
+	attributes int // where they begin
+	reach      int // where MP_REACH_NLRI begins, IPv6 only
+	home       uint32
+}
+
+// each is the size of a route.
+func (e *encoder) each() int {
+	if e.table.job.Family == 6 {
+		return 17
+	}
+	return 5
+}
+
+func (e *encoder) add(i int) {
+	if !e.open {
+		e.begin(i)
+	}
+	a := e.table.Address(i)
+	e.out = append(e.out, byte(a.BitLen()))
+	e.out = append(e.out, a.AsSlice()...)
+}
+
+func (e *encoder) begin(i int) {
+	e.open, e.start, e.home = true, len(e.out), e.table.homes[i]
+	e.out = header(e.out)
+	e.out = append(e.out, 0, 0, 0, 0) // nothing withdrawn; the length of the attributes
+	e.attributes = len(e.out)
+	next, n := e.table.NextHop(i, e.plane).AsSlice(), e.home
+	e.out = append(e.out, 0x40, 1, 1, 0, 0x40, 2, 0) // ORIGIN IGP, AS_PATH empty: iBGP
+	if len(next) == 4 {
+		e.out = append(append(e.out, 0x40, 3, 4), next...)
+	}
+	e.out = append(e.out, 0x40, 5, 4, 0, 0, 1100>>8, 1100&0xff) // LOCAL_PREF
+	e.out = append(e.out, 0xc0, 8, 4, 0xfd, 0xe8, 0, 100)       // COMMUNITIES 65000:100
+	if e.tag != 0 {
+		e.out[len(e.out)-5] = 8
+		e.out = binary.BigEndian.AppendUint32(e.out, e.tag)
+	}
+	e.out = append(e.out, 0x80, 9, 4, 10, 128, byte(n>>8), byte(n)) // ORIGINATOR_ID
+	e.out = append(e.out, 0x80, 10, 4, 10, 127, 0, byte(1+e.plane)) // CLUSTER_LIST
+	if len(next) == 16 {
+		e.reach = len(e.out)
+		e.out = append(e.out, 0x90, 14, 0, 0, 0, 2, 1, 16) // MP_REACH_NLRI, IPv6 unicast
+		e.out = append(append(e.out, next...), 0)
+	} else {
+		e.setAttributes()
+	}
+}
+
+func (e *encoder) setAttributes() {
+	binary.BigEndian.PutUint16(e.out[e.attributes-2:], uint16(len(e.out)-e.attributes))
+}
+
+func (e *encoder) finish() {
+	if !e.open {
+		return
+	}
+	if e.table.job.Family == 6 {
+		binary.BigEndian.PutUint16(e.out[e.reach+2:], uint16(len(e.out)-e.reach-4))
+		e.setAttributes()
+	}
+	e.open = false
+	binary.BigEndian.PutUint16(e.out[e.start+16:], uint16(len(e.out)-e.start))
+}
+
+// header has the length left out, and is that of an UPDATE.
+func header(b []byte) []byte {
+	for range 16 {
+		b = append(b, 0xff)
+	}
+	return append(b, 0, 0, 2)
+}
+
+// EndOfRIB is what ends the routes of both families (RFC 4724 section 2).
+func EndOfRIB() []byte {
+	b := append(header(nil), 0, 0, 0, 0)
+	b[17] = 23
+	v6 := append(header(nil), 0, 0, 0, 7, 0x90, 15, 0, 3, 0, 2, 1)
+	v6[17] = byte(len(v6))
+	return append(b, v6...)
 }
