@@ -26,30 +26,62 @@ type style struct {
 	as4  bool
 }
 
+// adjOut is what a peer is told of one family (Adj-RIB-Out): announcements in the order
+// of their prefixes, never written again, and what the session makes of them.
+type adjOut struct {
+	list    []bgp.Announcement
+	nextHop netip.Addr
+	unsound bool // packets are lost over the uplink
+}
+
+// of is an announcement as it is told.
+func (o adjOut) of(a bgp.Announcement) outgoing {
+	if o.unsound && a.Preference > 0 {
+		a.Preference--
+	}
+	return outgoing{a.Preference, encodeCommunities(a.Communities), o.nextHop}
+}
+
+// tells tells whether two of the same prefix are told alike.
+func (o adjOut) tells(a bgp.Announcement, p adjOut, b bgp.Announcement) bool {
+	if o.nextHop == p.nextHop && o.unsound == p.unsound && a.Preference == b.Preference && slices.Equal(a.Communities, b.Communities) {
+		return true // as nearly all of many
+	}
+	return o.of(a) == p.of(b)
+}
+
 // difference builds the UPDATEs that lead from what a peer was told of a family
 // to what it is to know. What it gains is told before what it loses, so that an
-// address that becomes part of another prefix is never without a route.
-func (s style) difference(f bgp.Family, told, want map[netip.Prefix]outgoing, all bool) (b []byte, err error) {
-	groups := map[outgoing][]netip.Prefix{}
-	for p, o := range want {
-		if old, ok := told[p]; all || !ok || old != o {
-			groups[o] = append(groups[o], p)
+// address that becomes part of another prefix is never without a route. What is the
+// same costs a comparison, and nothing else.
+func (s style) difference(f bgp.Family, told, want adjOut, all bool) (b []byte, err error) {
+	var groups map[outgoing][]netip.Prefix
+	var gone []netip.Prefix
+	old := told.list
+	for _, a := range want.list {
+		for len(old) > 0 && old[0].Prefix.Compare(a.Prefix) < 0 {
+			gone, old = append(gone, old[0].Prefix), old[1:]
+		}
+		known := len(old) > 0 && old[0].Prefix == a.Prefix
+		if !known || all || !told.tells(old[0], want, a) {
+			if groups == nil {
+				groups = map[outgoing][]netip.Prefix{}
+			}
+			o := want.of(a)
+			groups[o] = append(groups[o], a.Prefix)
+		}
+		if known {
+			old = old[1:]
 		}
 	}
-	var gone []netip.Prefix
-	for p := range told {
-		if _, ok := want[p]; !ok {
-			gone = append(gone, p)
-		}
+	for _, a := range old {
+		gone = append(gone, a.Prefix)
 	}
 	for _, o := range slices.SortedFunc(maps.Keys(groups), compareOutgoing) {
-		list := groups[o]
-		slices.SortFunc(list, netip.Prefix.Compare)
-		if b, err = s.announce(b, f, o, list); err != nil {
+		if b, err = s.announce(b, f, o, groups[o]); err != nil {
 			return nil, err
 		}
 	}
-	slices.SortFunc(gone, netip.Prefix.Compare)
 	return withdraw(b, f, gone)
 }
 

@@ -3,8 +3,11 @@ package session
 import (
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/netip"
+	"reflect"
+	"slices"
 	"testing"
 
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
@@ -73,29 +76,30 @@ func (l *listener) update(u *packet.BGPUpdate) {
 	}
 }
 
-func drawWant(t *rapid.T, s style, f bgp.Family) map[netip.Prefix]outgoing {
-	want := map[netip.Prefix]outgoing{}
+func drawWant(t *rapid.T, s style, f bgp.Family) adjOut {
 	hops := []string{"100.64.1.1", "2001:db8::1"}
 	if f == bgp.IPv6 {
 		hops = hops[1:]
 	}
-	size, count := rapid.IntRange(0, 300).Draw(t, "communities"), rapid.SampledFrom([]int{1, 5, 2000}).Draw(t, "prefixes")
-	seed := rapid.IntRange(0, 3).Draw(t, "seed")
-	for i := range count {
-		o := outgoing{preference: bgp.PreferenceNormal, nextHop: netip.MustParseAddr(hops[seed%len(hops)])}
+	size, count := rapid.IntRange(0, 300).Draw(t, "communities"), rapid.SampledFrom([]int{0, 1, 5, 2000}).Draw(t, "prefixes")
+	seed, step := rapid.IntRange(0, 3).Draw(t, "seed"), rapid.IntRange(1, 3).Draw(t, "step")
+	want := adjOut{nextHop: netip.MustParseAddr(hops[seed%len(hops)]), unsound: !s.ebgp && rapid.Bool().Draw(t, "unsound")}
+	for i := 0; i < count*step; i += step {
+		a := bgp.Announcement{Preference: bgp.PreferenceNormal}
 		if !s.ebgp && i%3 == 0 {
-			o.preference = bgp.PreferenceDrained
+			a.Preference = bgp.PreferenceDrained
 		}
-		var communities []uint32
 		for c := range size * (i % 2) {
-			communities = append(communities, uint32(c*seed))
+			a.Communities = append(a.Communities, uint32(c*seed))
 		}
-		o.communities = encodeCommunities(communities)
-		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(seed), byte(i >> 8), byte(i)}), 32)
+		if rapid.IntRange(0, 99).Draw(t, "mixed") == 0 {
+			slices.Reverse(a.Communities)
+		}
+		a.Prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(seed % 2), byte(i >> 8), byte(i)}), 32)
 		if f == bgp.IPv6 {
-			p = netip.MustParsePrefix(fmt.Sprintf("2001:db8:%x:%x::/64", seed, i))
+			a.Prefix = netip.MustParsePrefix(fmt.Sprintf("2001:db8:%x:%x::/64", seed%2, i))
 		}
-		want[p] = o
+		want.list = append(want.list, a)
 	}
 	return want
 }
@@ -106,7 +110,7 @@ func TestAPeerKnowsWhatItIsToKnow(t *testing.T) {
 		s := style{as: rapid.SampledFrom([]uint32{65000, 4200000000}).Draw(t, "as"), ebgp: rapid.Bool().Draw(t, "ebgp"), as4: true}
 		f := rapid.SampledFrom(bgp.Families[:]).Draw(t, "family")
 		peer := &listener{t: t, style: s, knows: map[netip.Prefix]outgoing{}}
-		told := map[netip.Prefix]outgoing{}
+		var told adjOut
 		for range rapid.IntRange(1, 4).Draw(t, "steps") {
 			want := drawWant(t, s, f)
 			stream, err := s.difference(f, told, want, rapid.Bool().Draw(t, "all"))
@@ -114,8 +118,12 @@ func TestAPeerKnowsWhatItIsToKnow(t *testing.T) {
 				t.Fatal(err)
 			}
 			peer.hear(stream)
-			if !maps.Equal(peer.knows, want) {
-				t.Fatalf("the peer knows %v, want %v", peer.knows, want)
+			knows := map[netip.Prefix]outgoing{}
+			for _, a := range want.list {
+				knows[a.Prefix] = want.of(a)
+			}
+			if !maps.Equal(peer.knows, knows) {
+				t.Fatalf("the peer knows %v, want %v", peer.knows, knows)
 			}
 			if again, _ := s.difference(f, want, want, false); len(again) > 0 {
 				t.Fatalf("%d bytes to say nothing new", len(again))
@@ -123,4 +131,44 @@ func TestAPeerKnowsWhatItIsToKnow(t *testing.T) {
 			told = want
 		}
 	})
+}
+
+// TestWhatIsTheSameCostsNothing: a peer that knows thousands is told of one at the cost
+// of that one.
+func TestWhatIsTheSameCostsNothing(t *testing.T) {
+	set := func(n int) (list []bgp.Announcement) {
+		for i := range n {
+			list = append(list, bgp.Announcement{VRF: "public", Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32), Preference: bgp.PreferenceNormal})
+		}
+		return list
+	}
+	cost := func(n int) float64 {
+		told, want := adjOut{list: set(n)}, adjOut{list: set(n + 1)}
+		told.nextHop = netip.MustParseAddr("100.64.1.1")
+		want.nextHop = told.nextHop
+		return testing.AllocsPerRun(10, func() {
+			if b, err := (style{as: 65000}).difference(bgp.IPv4, told, want, false); err != nil || len(b) == 0 {
+				t.Errorf("%d bytes, %v", len(b), err)
+			}
+		})
+	}
+	if few, many := cost(10), cost(10_000); many > few {
+		t.Errorf("one announcement beside 10,000 others costs %v allocations, beside 10 others %v", many, few)
+	}
+}
+
+// TestAnnouncementsInDisorder are said as those in order are.
+func TestAnnouncementsInDisorder(t *testing.T) {
+	s := New(Config{}, nil, slog.New(slog.DiscardHandler))
+	a := func(vrf, prefix string, preference uint32) bgp.Announcement {
+		return bgp.Announcement{VRF: vrf, Prefix: netip.MustParsePrefix(prefix), Preference: preference}
+	}
+	s.Announce([]bgp.Announcement{a("two", "10.0.0.2/32", 1), a("one", "2001:db8::1/128", 2), a("one", "10.0.0.9/24", 3), {VRF: "one"}, a("one", "10.0.0.0/24", 4), a("one", "10.0.0.1/32", 5)})
+	one, _ := s.announced("one")
+	two, said := s.announced("two")
+	want := []bgp.Announcement{a("one", "10.0.0.0/24", 4), a("one", "10.0.0.1/32", 5), a("one", "2001:db8::1/128", 2)}
+	slices.SortFunc(want, compareAnnouncements)
+	if !said || !reflect.DeepEqual(one, want) || !reflect.DeepEqual(two, []bgp.Announcement{a("two", "10.0.0.2/32", 1)}) {
+		t.Errorf("announced are %v and %v", one, two)
+	}
 }

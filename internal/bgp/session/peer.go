@@ -236,14 +236,11 @@ func (p *peer) discourage(unsound bool) {
 	p.poke()
 }
 
-// preference is what the peer is told for one that is to be announced.
-func (p *peer) preference(wanted uint32) uint32 {
+// lossy tells whether the peer is to be told a preference of one less than wanted.
+func (p *peer) lossy() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.unsound && wanted > 0 {
-		return wanted - 1
-	}
-	return wanted
+	return p.unsound
 }
 
 // wakeUp ends a pause.

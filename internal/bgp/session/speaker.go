@@ -1,9 +1,12 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,9 +31,9 @@ type Speaker struct {
 	ctx     context.Context // ends by Stop
 
 	mu      sync.Mutex
-	said    bool // Announce was called
-	sets    map[string]map[netip.Prefix]bgp.Announcement
-	leave   bool // for good
+	said    bool                          // Announce was called
+	sets    map[string][]bgp.Announcement // in the order of their prefixes
+	leave   bool                          // for good
 	running bool
 }
 
@@ -40,7 +43,6 @@ func New(c Config, fib FIB, log *slog.Logger) *Speaker {
 	s := &Speaker{
 		cfg: c, fib: fib, log: log, ribs: map[string]*rib{},
 		synced: make(chan struct{}), watched: make(chan struct{}, 1), done: make(chan struct{}),
-		sets: map[string]map[netip.Prefix]bgp.Announcement{},
 	}
 	s.ctx, s.stop = context.WithCancelCause(context.Background())
 	byVRF := map[string][]*peer{}
@@ -119,18 +121,20 @@ func (s *Speaker) Stop(ctx context.Context) error {
 // in the set is withdrawn. No session ends its initial update before the first
 // call: an agent that was restarted and doesn't know yet what to announce must
 // not have its peers forget what it announced before.
+//
+// The set belongs to the Speaker then. In the order of VRFs and prefixes it costs
+// least.
 func (s *Speaker) Announce(set []bgp.Announcement) {
-	sets := map[string]map[netip.Prefix]bgp.Announcement{}
-	for _, a := range set {
-		if !a.Prefix.IsValid() || a.Prefix.Addr().Is4In6() || len(a.Communities) > maxCommunities {
-			s.log.Error("announcement that can't be sent", "vrf", a.VRF, "prefix", a.Prefix, "communities", len(a.Communities))
-			continue
-		}
-		if sets[a.VRF] == nil {
-			sets[a.VRF] = map[netip.Prefix]bgp.Announcement{}
-		}
-		a.Prefix = a.Prefix.Masked()
-		sets[a.VRF][a.Prefix] = a
+	if !slices.IsSortedFunc(set, compareAnnouncements) || slices.ContainsFunc(set, func(a bgp.Announcement) bool { return s.unfit(a) != "" }) {
+		set = s.tidied(set)
+	}
+	sets := map[string][]bgp.Announcement{}
+	for len(set) > 0 {
+		vrf := set[0].VRF
+		n, _ := slices.BinarySearchFunc(set, vrf, func(a bgp.Announcement, vrf string) int {
+			return cmp.Or(strings.Compare(a.VRF, vrf), -1) // behind the last one of the VRF
+		})
+		sets[vrf], set = set[:n:n], set[n:]
 	}
 	s.mu.Lock()
 	s.sets, s.said = sets, true
@@ -138,6 +142,45 @@ func (s *Speaker) Announce(set []bgp.Announcement) {
 	for _, p := range s.peers {
 		p.poke()
 	}
+}
+
+func compareAnnouncements(a, b bgp.Announcement) int {
+	return cmp.Or(strings.Compare(a.VRF, b.VRF), a.Prefix.Compare(b.Prefix))
+}
+
+// unfit says why an announcement can't be said as it is; empty: it can.
+func (s *Speaker) unfit(a bgp.Announcement) string {
+	switch {
+	case !a.Prefix.IsValid() || a.Prefix.Addr().Is4In6():
+		return "no prefix of IPv4 or IPv6"
+	case len(a.Communities) > maxCommunities:
+		return "too many communities"
+	case a.Prefix != a.Prefix.Masked():
+		return bitsBehind
+	}
+	return ""
+}
+
+// bitsBehind is no reason to say nothing.
+const bitsBehind = "bits behind the prefix"
+
+// tidied is a set without what can't be said, in order. Of what is in it twice the last
+// counts.
+func (s *Speaker) tidied(set []bgp.Announcement) []bgp.Announcement {
+	tidy := make([]bgp.Announcement, 0, len(set))
+	for _, a := range slices.Backward(set) {
+		switch reason := s.unfit(a); reason {
+		case "":
+		case bitsBehind:
+			a.Prefix = a.Prefix.Masked()
+		default:
+			s.log.Error("announcement that can't be sent", "vrf", a.VRF, "prefix", a.Prefix, "communities", len(a.Communities), "reason", reason)
+			continue
+		}
+		tidy = append(tidy, a)
+	}
+	slices.SortStableFunc(tidy, compareAnnouncements)
+	return slices.CompactFunc(tidy, func(a, b bgp.Announcement) bool { return compareAnnouncements(a, b) == 0 })
 }
 
 // Hush takes back what was said last to Announce: sessions that come up say
@@ -151,8 +194,8 @@ func (s *Speaker) Hush() {
 }
 
 // announced gives what to announce in a VRF, once that was said: nothing when
-// we leave. The map is never written again.
-func (s *Speaker) announced(vrf string) (map[netip.Prefix]bgp.Announcement, bool) {
+// we leave. It is in the order of prefixes, and never written again.
+func (s *Speaker) announced(vrf string) ([]bgp.Announcement, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.leave {

@@ -1,9 +1,11 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +23,7 @@ type writer struct {
 	neg   *negotiated
 	style style
 	hops  [2]netip.Addr // next hop of each family, invalid if it can't be announced
-	told  [2]map[netip.Prefix]outgoing
+	told  [2]adjOut
 	ended bool // End-of-RIB was sent
 	wake  chan struct{}
 
@@ -37,7 +39,6 @@ func newWriter(p *peer, conn net.Conn, neg *negotiated) *writer {
 		p: p, conn: conn, neg: neg, wake: make(chan struct{}, 1),
 		style: style{as: p.s.cfg.AS, ebgp: p.cfg.AS != p.s.cfg.AS, as4: neg.as4},
 		hops:  p.ownHops(conn, neg),
-		told:  [2]map[netip.Prefix]outgoing{{}, {}},
 	}
 	w.poke()
 	return w
@@ -141,11 +142,15 @@ func (w *writer) end() error {
 
 // tell brings one family of what the peer was told to what it is to know; all
 // has it told again what it knows.
-func (w *writer) tell(f bgp.Family, set map[netip.Prefix]bgp.Announcement, all bool) error {
+func (w *writer) tell(f bgp.Family, set []bgp.Announcement, all bool) error {
 	want := w.wanted(f, set)
 	b, err := w.style.difference(f, w.told[f], want, all)
-	if err != nil || len(b) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(b) == 0 {
+		w.told[f] = want // the same, but for the memory that holds it
+		return nil
 	}
 	n := countMessages(b)
 	w.p.counters.messagesOut.Add(n)
@@ -154,22 +159,23 @@ func (w *writer) tell(f bgp.Family, set map[netip.Prefix]bgp.Announcement, all b
 		return err
 	}
 	w.told[f] = want
-	w.p.counters.announced[f].Store(int64(len(want)))
+	w.p.counters.announced[f].Store(int64(len(want.list)))
 	return nil
 }
 
 // wanted is what the peer is to know of one family.
-func (w *writer) wanted(f bgp.Family, set map[netip.Prefix]bgp.Announcement) map[netip.Prefix]outgoing {
-	want := map[netip.Prefix]outgoing{}
+func (w *writer) wanted(f bgp.Family, set []bgp.Announcement) adjOut {
 	if !w.hops[f].IsValid() {
-		return want
+		return adjOut{}
 	}
-	for p, a := range set {
-		if bgp.FamilyOf(p) == f {
-			want[p] = outgoing{w.p.preference(a.Preference), encodeCommunities(a.Communities), w.hops[f]}
-		}
+	six, _ := slices.BinarySearchFunc(set, bgp.IPv6, func(a bgp.Announcement, f bgp.Family) int {
+		return cmp.Compare(bgp.FamilyOf(a.Prefix), f)
+	})
+	list := set[:six]
+	if f == bgp.IPv6 {
+		list = set[six:]
 	}
-	return want
+	return adjOut{list: list, nextHop: w.hops[f], unsound: w.p.lossy()}
 }
 
 // farewell is what is left to do for a peer that could not be waited for.
