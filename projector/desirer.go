@@ -15,15 +15,15 @@ import (
 
 // Desirer computes [DesiredWith] of one State after the other, at the cost of what has
 // changed. Registers are never written again, so that what a guest makes of a host is the
-// same as long as its register, the networks and the hypervisor's record are the very
-// same ones. That holds for guests that share nothing; those that claim a tap or a prefix
+// same as long as its register and the networks are the very same ones, and the hypervisor
+// is drained or fenced or not as before. That holds for guests that share nothing; those that claim a tap or a prefix
 // which another one claims too are computed together, by the rules of Desired.
 //
 // It is not safe for concurrent use. What it returned is never written again, and a part of a
 // Host that is the same as in the one before is the very same slice.
 type Desirer struct {
 	hypervisor string
-	record     *Hypervisor
+	drained    bool
 	networks   []*Network
 	parts      []*part // in the order of the index
 	owners     map[claim][]*part
@@ -63,10 +63,11 @@ func (c claim) compare(d claim) int {
 // Desired is what [DesiredWith] of the State is.
 func (d *Desirer) Desired(s *State, arrived func(vm string) bool) Host {
 	b := newBuilder(s, d.hypervisor)
-	record, networks := s.Hypervisor(d.hypervisor), s.Networks()
-	if record != d.record || !slices.Equal(networks, d.networks) {
+	networks := s.Networks()
+	// The hypervisor's register is another one with each event that concerns it.
+	if b.drained != d.drained || b.host.Fenced != d.host.Fenced || !slices.Equal(networks, d.networks) {
 		*d = *NewDesirer(d.hypervisor)
-		d.record, d.networks, d.host.Fenced = record, networks, b.host.Fenced
+		d.drained, d.networks, d.host.Fenced = b.drained, networks, b.host.Fenced
 	}
 	gone, come := d.look(s, b, arrived)
 	if len(gone)+len(come) > 0 {

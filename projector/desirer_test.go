@@ -102,3 +102,35 @@ func agree(t *rapid.T, hv string, got, want Host) {
 		t.Fatalf("%s:\n%s", hv, cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})))
 	}
 }
+
+// TestOneChangedGuestCostsItself, however many others there are, and also though each
+// event renews the hypervisor's register.
+func TestOneChangedGuestCostsItself(t *testing.T) {
+	cost := func(n int) float64 {
+		s, seq := New(), uint64(n)
+		s.Put("hr.net.web", &Network{NetworkDefined: *network("web"), stamp: stamp{seq: 1}})
+		guest := func(i int, seq uint64) *Guest {
+			return &Guest{VM: fmt.Sprintf("vm%05d", i), Hypervisor: "hv1", Epoch: 1, stamp: stamp{seq: seq},
+				Interfaces: []Interface{{VRF: "public", Interface: events.Interface{Tap: fmt.Sprintf("tap%05d", i), MAC: mac(7), Network: "web"}}},
+				Addresses:  []Address{{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), 32), Role: events.RolePrimary, Moves: uint32(seq)}}}
+		}
+		for i := range n {
+			g := guest(i, 1)
+			s.Put(guestPrefix+g.VM, g)
+		}
+		d := NewDesirer("hv1")
+		d.Desired(s, nil)
+		return testing.AllocsPerRun(20, func() {
+			seq++
+			s.Put("hr.hv.hv1", &Hypervisor{Name: "hv1", stamp: stamp{seq: seq}})
+			g := guest(n/2, seq)
+			s.Put(guestPrefix+g.VM, g)
+			if host := d.Desired(s, nil); len(host.Taps) != n {
+				t.Errorf("%d taps of %d", len(host.Taps), n)
+			}
+		})
+	}
+	if few, many := cost(10), cost(2000); many > few+8 { // some for maps that grow
+		t.Errorf("one guest of 2,000 costs %v allocations, one of 10 %v", many, few)
+	}
+}
