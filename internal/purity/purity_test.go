@@ -13,6 +13,7 @@ import (
 var pure = []string{
 	"events", "projector", "vrf", "ipv6", "migrations",
 	"internal/bgp", "internal/bfd", "internal/handover", "internal/dhcp", "internal/audit", "internal/access", "internal/arrival",
+	"internal/bench", "internal/bench/report",
 }
 
 func TestPackageRootsArePure(t *testing.T) {
