@@ -21,7 +21,7 @@ var ErrNotInstalled = errors.New("not installed")
 var templates embed.FS
 
 // render writes a configuration file into a directory, from the template that has its name.
-func render(dir, file string, s Site) error {
+func render(dir, file string, s any) error {
 	name := file + ".tmpl"
 	list := func(elements ...string) []string { return elements }
 	t, err := template.New(name).Funcs(template.FuncMap{"list": list}).ParseFS(templates, "templates/"+name)
