@@ -93,6 +93,7 @@ func Plan(desired Host, actual Actual, o Options) Result {
 // planner holds the actual state by key while a plan is made.
 type planner struct {
 	Options
+	about      map[string]bool // Options.Links, of a restricted plan
 	actual     Actual
 	vrfs       map[string]*VRF // desired; nil if it contradicts the kernel
 	links      map[string]Link
@@ -118,6 +119,7 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 	}
 	p := &planner{
 		Options: o, actual: actual,
+		about:      make(map[string]bool, len(o.Links)),
 		vrfs:       map[string]*VRF{},
 		links:      map[string]Link{},
 		addresses:  map[string][]Address{},
@@ -127,6 +129,9 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 		fresh:      map[string]bool{},
 		shared:     map[routeKey]*sharedRoute{},
 		managed:    make(map[string]bool, len(desired.Taps)+len(desired.Uplinks)),
+	}
+	for _, name := range o.Links {
+		p.about[name] = true
 	}
 	for _, v := range desired.VRFs {
 		p.vrfs[v.Name] = &v
@@ -149,7 +154,7 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 func (p *planner) restricted() bool { return p.Links != nil }
 
 // covers tells whether the plan is about a link.
-func (p *planner) covers(link string) bool { return !p.restricted() || slices.Contains(p.Links, link) }
+func (p *planner) covers(link string) bool { return !p.restricted() || p.about[link] }
 
 // needVRFs rules out the VRFs that an unrestricted plan has to make first. Of the
 // others it wants the last resort, which costs nothing where the memory has it.

@@ -103,7 +103,7 @@ func runBurst(b *testing.B, order string, taps int) (r burst) {
 	cmd := burstProcess("hypervisor", args...)
 	cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", burstTaps, taps), burstOrder+"="+order)
 	cmd.ExtraFiles = []*os.File{told}
-	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
+	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {

@@ -26,7 +26,7 @@ func (k *Kernel) Execute(ctx context.Context, ops []vrf.Op) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	e := executor{Kernel: k, ctx: ctx, ports: map[string]int{}}
+	e := executor{Kernel: k, ctx: ctx, ports: map[string]linkID{}}
 	var denied error
 	err := vrf.Run(ctx, ops, func(op vrf.Op) error {
 		err := e.do(op)
@@ -45,11 +45,17 @@ func (k *Kernel) Execute(ctx context.Context, ops []vrf.Op) error {
 	return err
 }
 
-// executor is one execution. It remembers the indexes of links.
+// executor is one execution. It remembers which links the names are.
 type executor struct {
 	*Kernel
 	ctx   context.Context
-	ports map[string]int
+	ports map[string]linkID
+}
+
+// linkID is a link as it was looked up.
+type linkID struct {
+	index int
+	mac   string
 }
 
 func (e *executor) do(op vrf.Op) error {
@@ -84,10 +90,11 @@ func (e *executor) do(op vrf.Op) error {
 // onLink does the operations that are about an existing link.
 func (e *executor) onLink(op vrf.Op) error {
 	link := linkOf(op)
-	port, err := e.port(link)
+	found, err := e.lookUp(link)
 	if err != nil {
 		return err
 	}
+	port := found.index
 	dev := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: port, Name: link}}
 	switch o := op.(type) {
 	case vrf.SetUp:
@@ -99,6 +106,9 @@ func (e *executor) onLink(op vrf.Op) error {
 	case vrf.SetMAC:
 		return e.handle.LinkSetHardwareAddr(dev, net.HardwareAddr(o.MAC[:]))
 	case vrf.SetGroup:
+		if e.ns == 0 && setGroupQuietly(link, found, o.Group) {
+			return nil
+		}
 		return e.handle.LinkSetGroup(dev, int(o.Group))
 	case vrf.AddAddress:
 		e.socket.reset()
@@ -151,16 +161,22 @@ func (e *executor) setMaster(dev netlink.Link, master string) error {
 	return e.handle.LinkSetMasterByIndex(dev, index)
 }
 
-func (e *executor) port(name string) (int, error) {
-	if i, ok := e.ports[name]; ok {
-		return i, nil
+func (e *executor) lookUp(name string) (linkID, error) {
+	if p, ok := e.ports[name]; ok {
+		return p, nil
 	}
 	link, err := e.handle.LinkByName(name)
 	if err != nil {
-		return 0, fmt.Errorf("looking up %s: %w", name, err)
+		return linkID{}, fmt.Errorf("looking up %s: %w", name, err)
 	}
-	e.ports[name] = link.Attrs().Index
-	return link.Attrs().Index, nil
+	p := linkID{link.Attrs().Index, link.Attrs().HardwareAddr.String()}
+	e.ports[name] = p
+	return p, nil
+}
+
+func (e *executor) port(name string) (int, error) {
+	p, err := e.lookUp(name)
+	return p.index, err
 }
 
 // addRoute adds or replaces. A route in the way of an exclusive add may be

@@ -79,14 +79,8 @@ func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links []string
 		actual.Routes = append(actual.Routes, route)
 	}
 	links = vrf.Sharing(desired, actual.Routes, links)
-	for _, name := range links {
-		port, err := r.link(name)
-		if err == nil && port != 0 {
-			err = r.portOf(ctx, port)
-		}
-		if err != nil {
-			return actual, err
-		}
+	if err := r.ports(ctx, links); err != nil {
+		return actual, err
 	}
 	if err := r.filtered(ctx, desired); err != nil {
 		return actual, err
@@ -94,6 +88,35 @@ func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links []string
 	var err error
 	actual.Sysctls, err = readSysctls(k.ns, vrf.LinkSysctls(only(desired, links)))
 	return actual, err
+}
+
+// manyLinks is how many are read by one dump of all: the kernel goes through the
+// neighbours of all links for those of one, so a dump for each of many would cost
+// the square of them.
+const manyLinks = 16
+
+// ports reads links and what is on them.
+func (r *reader) ports(ctx context.Context, links []string) error {
+	many := len(links) > manyLinks
+	read := make(map[string]bool, len(links))
+	for _, name := range links {
+		port, err := r.link(name)
+		if err == nil && port != 0 && !many {
+			err = r.portOf(ctx, port)
+		}
+		if err != nil {
+			return err
+		}
+		read[name] = true
+	}
+	if !many {
+		return nil
+	}
+	err := errors.Join(ctx.Err(), r.addressesOf(ctx, 0), r.neighboursOf(ctx, 0))
+	a := r.actual
+	a.Addresses = slices.DeleteFunc(a.Addresses, func(x vrf.Address) bool { return !read[x.Link] })
+	a.Neighbours = slices.DeleteFunc(a.Neighbours, func(x vrf.InstalledNeighbour) bool { return !read[x.Link] })
+	return err
 }
 
 // portOf reads what is on the link that was read last, and forgets that link if
@@ -134,13 +157,17 @@ func (r *reader) link(name string) (int, error) {
 // only is the part of a host that is about these links.
 func only(h vrf.Host, links []string) vrf.Host {
 	var part vrf.Host
+	in := make(map[string]bool, len(links))
+	for _, name := range links {
+		in[name] = true
+	}
 	for _, u := range h.Uplinks {
-		if slices.Contains(links, u.Name) {
+		if in[u.Name] {
 			part.Uplinks = append(part.Uplinks, u)
 		}
 	}
 	for _, t := range h.Taps {
-		if slices.Contains(links, t.Name) {
+		if in[t.Name] {
 			part.Taps = append(part.Taps, t)
 		}
 	}

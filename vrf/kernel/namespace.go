@@ -55,7 +55,7 @@ func readSysctls(ns int, list []vrf.Sysctl) (map[string]string, error) {
 	values := make(map[string]string, len(list))
 	err := inNamespace(ns, func() error {
 		for _, s := range list {
-			value, err := readSysctl(s.Name)
+			value, err := readFile(sysctlRoot + s.Name)
 			switch {
 			case err == nil:
 				values[s.Name] = value
@@ -69,9 +69,9 @@ func readSysctls(ns int, list []vrf.Sysctl) (map[string]string, error) {
 	return values, err
 }
 
-// readSysctl does without os.File, since a host of many taps has thousands.
-func readSysctl(name string) (string, error) {
-	fd, err := unix.Open(sysctlRoot+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+// readFile does without os.File, since a host of many taps has thousands.
+func readFile(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", err
 	}
@@ -85,12 +85,15 @@ func readSysctl(name string) (string, error) {
 }
 
 func writeSysctl(ns int, name, value string) error {
-	return inNamespace(ns, func() error {
-		f, err := os.OpenFile(sysctlRoot+name, os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		_, err = f.WriteString(value)
-		return errors.Join(err, f.Close())
-	})
+	return inNamespace(ns, func() error { return writeFile(sysctlRoot+name, value) })
+}
+
+// writeFile is for files that are there, and take what is written at once.
+func writeFile(path, value string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", path, err)
+	}
+	_, err = unix.Write(fd, []byte(value))
+	return errors.Join(err, unix.Close(fd))
 }
