@@ -128,16 +128,16 @@ func BenchmarkConnect(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		part *part
+		with []nats.Option
 	}{
-		{"plain", &part{Store: b.TempDir()}},
-		{"tls", &part{TLS: true, Key: key, Users: []string{public}}},
+		{"plain", &part{Store: b.TempDir()}, nil},
+		{"tls", &part{TLS: true, Key: key, Users: []string{public}}, []nats.Option{nats.Nkey(public, user.Sign), nats.RootCAs(testCA(b, key))}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			s := c.part.start(b)
-			pool := testCA(b, key)
 			before := s.cpu(b)
 			for b.Loop() {
-				nc := connectPart(b, s.url, nats.Nkey(public, user.Sign), nats.RootCAs(pool))
+				nc := connectPart(b, s.url, c.with...)
 				nc.Close()
 			}
 			b.ReportMetric(float64((s.cpu(b)-before).Microseconds())/float64(b.N), "server-us/connection")

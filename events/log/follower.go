@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/pace"
 	"github.com/hostroute/hostroute/migrations"
 	"github.com/hostroute/hostroute/projector"
 )
@@ -90,11 +91,7 @@ type staged struct {
 	register projector.Register // nil: it can't be read
 }
 
-const (
-	liveBuffer   = 8192
-	firstBackoff = 100 * time.Millisecond
-	lastBackoff  = 5 * time.Second
-)
+const liveBuffer = 8192
 
 // NewFollower makes a follower; Run starts it.
 func NewFollower(nc *nats.Conn, hypervisor string, o FollowerOptions) *Follower {
@@ -102,10 +99,10 @@ func NewFollower(nc *nats.Conn, hypervisor string, o FollowerOptions) *Follower 
 		o.State, o.Cursor = projector.New(), Cursor{}
 	}
 	if o.Interval <= 0 {
-		o.Interval = 15 * time.Second
+		o.Interval = pace.Interval
 	}
 	if o.Timeout <= 0 {
-		o.Timeout = 5 * time.Second
+		o.Timeout = pace.AnswerTimeout
 	}
 	return &Follower{
 		nc: nc, hypervisor: hypervisor, interval: o.Interval, timeout: o.Timeout,
@@ -207,21 +204,21 @@ func liveSubject(subject string) string { return migrations.Live + subject[len("
 func (f *Follower) loop(ctx context.Context, live <-chan *nats.Msg, connection <-chan nats.Status) error {
 	due := time.NewTimer(0)
 	defer due.Stop()
-	backoff := firstBackoff
+	var backoff pace.Backoff
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case m := <-live:
 			if f.handle(m) {
-				due.Reset(rand.N(20 * time.Millisecond))
+				due.Reset(draw(20 * time.Millisecond))
 			}
 		case s := <-connection:
 			switch s {
 			case nats.CLOSED:
 				return errors.New("following the log: the connection was closed")
 			case nats.CONNECTED:
-				due.Reset(rand.N(100 * time.Millisecond))
+				due.Reset(draw(pace.FirstQuestion))
 			default:
 				f.lost(errNotConnected)
 			}
@@ -233,10 +230,9 @@ func (f *Follower) loop(ctx context.Context, live <-chan *nats.Msg, connection <
 				return fmt.Errorf("following the log: %w", err)
 			}
 			if err != nil {
-				next = jitter(backoff, 2)
-				backoff = min(2*backoff, lastBackoff)
+				next = backoff.Failed(draw)
 			} else {
-				backoff = firstBackoff
+				backoff.Succeeded()
 			}
 			due.Reset(next)
 		}
@@ -267,18 +263,15 @@ func (f *Follower) catchUp(ctx context.Context) (time.Duration, error) {
 			f.log.Warn("catching up with the log; trying again until it succeeds", "error", err)
 		}
 	}
-	return jitter(f.interval, 5), err
+	return pace.Around(f.interval, 5, draw), err
 }
 
 // errNotConnected is why nothing is asked for. The connection comes back by
 // itself and says so.
 var errNotConnected = errors.New("not connected to NATS at the moment; serving on from what is known")
 
-// jitter varies d by up to its nth part, up or down.
-func jitter(d time.Duration, n int) time.Duration {
-	spread := d / time.Duration(n)
-	return d - spread + rand.N(2*spread+1)
-}
+// draw draws a duration from 0 to below n.
+func draw(n time.Duration) time.Duration { return rand.N(n) }
 
 // lost notes that the follower isn't known to be up to date.
 func (f *Follower) lost(err error) {

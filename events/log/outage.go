@@ -3,20 +3,12 @@ package log
 import (
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-)
 
-// How long a connection waits between two rounds through its servers, from the
-// one to the other, give or take a half: a server that comes back is not to be
-// met by all hypervisors at once, nor one that is away to be asked thousands of
-// times an hour.
-const (
-	firstRedial = 250 * time.Millisecond
-	lastRedial  = 2 * time.Second
+	"github.com/hostroute/hostroute/internal/pace"
 )
 
 // sayAgain is how often a log says that something is still as bad as it was.
@@ -85,15 +77,16 @@ func (o *Outage) failed(err error) {
 	}
 }
 
-// delay is called when all servers were tried in vain.
+// delay is called when all servers were tried in vain. A server that comes back
+// is not to be met by all hypervisors at once, nor one that is away to be asked
+// thousands of times an hour.
 func (o *Outage) delay(rounds int) time.Duration {
 	o.mu.Lock()
 	if o.why() != "" {
 		o.say()
 	}
 	o.mu.Unlock()
-	pause := min(firstRedial<<min(rounds, 8), lastRedial)
-	return pause/2 + rand.N(pause)
+	return pace.Redial(rounds, draw)
 }
 
 // say logs the first failure of an outage, and rarely that it lasts.

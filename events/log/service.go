@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hostroute/hostroute/events"
+	"github.com/hostroute/hostroute/internal/pace"
 )
 
 // The subjects of requests to the log service.
@@ -29,7 +30,7 @@ const (
 	// Requests worked on at once; more wait. Snapshots are bounded so that a
 	// thousand hypervisors that start together don't hold up publishers.
 	maxPublishing   = 64
-	maxSnapshotting = 16
+	maxSnapshotting = pace.Snapshotting
 	maxWaiting      = 16_384 // for a snapshot
 	// requestTime bounds the work on one request, also of those that a stop
 	// of the service waits for.

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/hostroute/hostroute/internal/pace"
 )
 
 // turns has requests for snapshots wait until others are done, in the order in
@@ -40,7 +42,7 @@ const headerAsker = "hr-asker"
 
 // assurance is how often who waits is told so; followers wait for longer than
 // this.
-const assurance = 1500 * time.Millisecond
+const assurance = pace.Assurance
 
 func newTurns(n int) *turns { return &turns{free: n, latest: map[string]*request{}} }
 
