@@ -39,7 +39,9 @@ demo: setup
 lint:
 	@scripts/lint
 
+# First the comparison with BIRD and FRR, then what is measured of parts.
 bench: setup
+	@bin/hostroute lab bench --dir .cache/bench
 	@go test -run '^$$' -bench . -benchmem -timeout 150m ./...
 	@HOSTROUTE_TEST_CONTESTED=10000 go test -count=1 -timeout 30m -v -run TestOwnershipIsLinearizable ./events/log
 

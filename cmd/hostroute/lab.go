@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hostroute/hostroute/internal/bench/benchcmd"
 	"github.com/hostroute/hostroute/internal/lab/labcmd"
 	"github.com/hostroute/hostroute/internal/lab/scenario"
 	"github.com/hostroute/hostroute/internal/lab/scenarios"
@@ -16,6 +17,7 @@ import (
 
 func (a *app) labCommand() *cobra.Command {
 	c := labcmd.New(scenarios.All()...)
+	c.AddCommand(benchcmd.New())
 	c.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
 		a.started = true
 		cmd.SetContext(untilUnwatched(cmd.Context()))
@@ -44,6 +46,8 @@ func ranForUser(err error) (int, bool) {
 	return 0, false
 }
 
-// scenarioFailed tells a scenario that found something from one that could not
-// run.
-func scenarioFailed(err error) bool { return errors.Is(err, scenario.ErrFailed) }
+// scenarioFailed tells a scenario, or a comparison, that found something from one
+// that could not run.
+func scenarioFailed(err error) bool {
+	return errors.Is(err, scenario.ErrFailed) || errors.Is(err, benchcmd.ErrFailed)
+}
