@@ -10,7 +10,9 @@ import (
 type Dataplane interface {
 	// State reads the links of these names and the next hops of our id range.
 	State(ctx context.Context, links []string) (State, error)
-	// LearnedRoutes calls f for every learned route of ours in a table.
+	// LearnedRoutes calls f for every learned route of ours in a table. f may use
+	// the other methods. It is no snapshot: a route that is there all the time may
+	// be missing where others change.
 	LearnedRoutes(ctx context.Context, table uint32, f func(LearnedRoute)) error
 	// WriteNextHops executes the operations in order. failed is called with
 	// the index of each that failed; the others are done. The error is that of

@@ -31,7 +31,9 @@ type fibVRF struct {
 	// what the kernel has. They are added, or deleted, never replaced.
 	dirty map[netip.Prefix]struct{}
 	lost  bool // some routes have the flag
-	batch []RouteWrite
+	// comparing: routes that are written or learned are marked as seen.
+	comparing bool
+	batch     []RouteWrite
 	staged
 }
 
@@ -47,7 +49,7 @@ const (
 	unconfirmed = 1 << 31 // found in the kernel, not yet learned again
 	pending     = 1 << 30 // its first write is in the batch
 	lost        = 1 << 29 // the kernel was found not to have it as it must be
-	seen        = 1 << 28 // during Verify: the kernel has it
+	seen        = 1 << 28 // during Verify: the kernel has it, or was told since
 	setMask     = seen - 1
 )
 
@@ -158,7 +160,7 @@ func (f *FIB) stage(ctx context.Context, v *fibVRF, c Change) (err error) {
 	case set == 0 && !had && !isDirty:
 		return err
 	case had && old == set && set != 0 && !isDirty && !v.hops.lostOwn(set):
-		v.routes.set(c.Prefix, set) // confirmed
+		v.routes.set(c.Prefix, set|value&seen) // confirmed
 		return err
 	}
 	verb, mark := Replace, uint32(0)
@@ -291,6 +293,7 @@ func (f *FIB) write(ctx context.Context, v *fibVRF) error {
 		}
 		v.fail(&errs, w, err)
 	})
+	v.written()
 	if err != nil {
 		for _, w := range v.batch {
 			v.dirty[w.Prefix] = struct{}{}

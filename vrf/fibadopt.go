@@ -188,57 +188,63 @@ func (f *FIB) setOfHops(v *fibVRF, hops []Hop, byPort map[int]string) uint32 {
 // Sweep removes the adopted routes of a VRF that nobody confirmed, and the
 // next hops of ours that nothing needs. It returns the number of routes.
 func (f *FIB) Sweep(ctx context.Context, vrf string) (int, error) {
-	v, err := f.vrf(ctx, vrf)
+	return f.SweepInTurns(ctx, vrf, func(step func()) { step() })
+}
+
+// SweepInTurns does the same while others use the FIB, as VerifyInTurns.
+func (f *FIB) SweepInTurns(ctx context.Context, vrf string, turn func(step func())) (n int, err error) {
+	var v *fibVRF
+	turn(func() { v, err = f.vrf(ctx, vrf) })
 	if err != nil {
 		return 0, err
 	}
 	var errs errorList
-	n := 0
-	for {
-		prefixes := v.unconfirmed(sweepAtOnce)
-		if len(prefixes) == 0 {
-			break
-		}
-		errs.add(f.remove(ctx, v, prefixes))
-		n += len(prefixes)
-		if ctx.Err() != nil {
-			return n, ctx.Err()
+	for i := range parts {
+		var list []netip.Prefix
+		turn(func() { list = v.unconfirmed(i) })
+		for chunk := range slices.Chunk(list, batchRoutes) {
+			turn(func() { n += f.remove(ctx, v, chunk, &errs) })
+			if ctx.Err() != nil {
+				return n, ctx.Err()
+			}
 		}
 	}
-	v.hops.loosen()
-	errs.add(f.collect(ctx, v))
-	if f.objects {
-		errs.add(f.sweepNextHops(ctx, v))
-	}
+	turn(func() {
+		v.hops.loosen()
+		errs.add(f.collect(ctx, v))
+		if f.objects {
+			errs.add(f.sweepNextHops(ctx, v))
+		}
+	})
 	return n, errs.join()
 }
 
-const sweepAtOnce = 1 << 16
-
-func (v *fibVRF) unconfirmed(limit int) []netip.Prefix {
-	var list []netip.Prefix
-	v.routes.all(func(p netip.Prefix, value *uint32) bool {
+func (v *fibVRF) unconfirmed(part int) (list []netip.Prefix) {
+	v.routes.part(part, func(p netip.Prefix, value *uint32) {
 		if *value&unconfirmed != 0 {
 			list = append(list, p)
 		}
-		return len(list) < limit
 	})
 	return list
 }
 
-func (f *FIB) remove(ctx context.Context, v *fibVRF, prefixes []netip.Prefix) error {
-	var errs errorList
-	for chunk := range slices.Chunk(prefixes, batchRoutes) {
-		v.batch = v.batch[:0]
-		for _, p := range chunk {
-			value, _ := v.routes.get(p)
-			v.routes.delete(p)
-			v.hops.unref(value & setMask)
-			v.batch = append(v.batch, v.write(p, 0, Delete))
+// remove removes those of these routes that are still unconfirmed, and counts them.
+func (f *FIB) remove(ctx context.Context, v *fibVRF, prefixes []netip.Prefix, errs *errorList) int {
+	v.batch = v.batch[:0]
+	for _, p := range prefixes {
+		value, _ := v.routes.get(p)
+		if value&unconfirmed == 0 {
+			continue // learned since
 		}
+		v.routes.delete(p)
+		v.hops.unref(value & setMask)
+		v.batch = append(v.batch, v.write(p, 0, Delete))
+	}
+	n := len(v.batch)
+	if n > 0 {
 		errs.add(f.write(ctx, v))
 	}
-	return errs.join()
+	return n
 }
 
 // loosen lists the members that are in no set: an earlier run ended between the

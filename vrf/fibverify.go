@@ -14,20 +14,32 @@ import (
 // a second for two million routes, so it is for now and then. If the context ends,
 // it stops, and the next one finds what is left.
 func (f *FIB) Verify(ctx context.Context) error {
-	if _, err := f.readState(ctx); err != nil {
+	return f.VerifyInTurns(ctx, func(step func()) { step() })
+}
+
+// VerifyInTurns does the same while others use the FIB: it touches it only in
+// steps, each of which it hands to turn and which takes about a millisecond, or in
+// the end what Repair takes. Only one may be under way at a time. Without next-hop
+// objects it is a single step.
+func (f *FIB) VerifyInTurns(ctx context.Context, turn func(step func())) error {
+	var err error
+	var objects bool
+	turn(func() { _, err = f.readState(ctx); objects = f.objects })
+	if err != nil {
 		return err
 	}
 	var errs errorList
-	if f.objects { // otherwise Repair does
+	if objects { // otherwise Repair does
 		for _, name := range sortedKeys(f.vrfs) {
-			errs.add(f.verify(ctx, f.vrfs[name]))
+			c := comparison{fib: f, v: f.vrfs[name], turn: turn}
+			errs.add(c.run(ctx))
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		errs.add(err)
 		return errs.join()
 	}
-	errs.add(f.Repair(ctx))
+	turn(func() { errs.add(f.Repair(ctx)) })
 	return errs.join()
 }
 
@@ -59,7 +71,8 @@ func (f *FIB) Lost(ctx context.Context, vrf string, prefixes []netip.Prefix) err
 }
 
 // verify marks the routes that the kernel lacks, or has otherwise, as lost,
-// and those that it should not have as dirty.
+// and those that it should not have as dirty. It is for kernels without next-hop
+// objects, where whole tables are written for a link, and is done in one go.
 func (f *FIB) verify(ctx context.Context, v *fibVRF) error {
 	err := f.plane.LearnedRoutes(ctx, v.Table, func(r LearnedRoute) {
 		value, ok := v.routes.get(r.Prefix)

@@ -33,16 +33,27 @@ func (k *Kernel) State(_ context.Context, links []string) (vrf.State, error) {
 	return s, nil
 }
 
-// LearnedRoutes is for the FIB.
-func (k *Kernel) LearnedRoutes(_ context.Context, table uint32, f func(vrf.LearnedRoute)) error {
+// LearnedRoutes is for the FIB. Like the kernel's dump it holds nothing while f
+// runs, which may write.
+func (k *Kernel) LearnedRoutes(ctx context.Context, table uint32, f func(vrf.LearnedRoute)) error {
+	for _, r := range k.learned(table) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		f(r)
+	}
+	return nil
+}
+
+func (k *Kernel) learned(table uint32) (list []vrf.LearnedRoute) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for id, e := range k.routes {
 		if id.table == table && e.protocol == vrf.Protocol && id.metric == vrf.MetricLearned {
-			f(vrf.LearnedRoute{Prefix: id.prefix, NextHopID: e.nextHopID, Hops: e.hops})
+			list = append(list, vrf.LearnedRoute{Prefix: id.prefix, NextHopID: e.nextHopID, Hops: e.hops})
 		}
 	}
-	return nil
+	return list
 }
 
 // WriteNextHops is for the FIB.

@@ -117,7 +117,10 @@ func benchHost(b *testing.B, k *target) vrf.Host {
 	return host
 }
 
-func benchChanges(v6 bool) []vrf.Change {
+func benchChanges(v6 bool) []vrf.Change { return benchChangesOf(benchRoutes, v6) }
+
+// benchChangesOf makes up to 2^24 routes.
+func benchChangesOf(n int, v6 bool) []vrf.Change {
 	sets := make([][]vrf.NextHop, 200)
 	for n := range sets {
 		for plane := range 2 {
@@ -128,7 +131,7 @@ func benchChanges(v6 bool) []vrf.Change {
 			sets[n] = append(sets[n], vrf.NextHop{Gateway: a, Uplink: fmt.Sprintf("u%d", plane)})
 		}
 	}
-	changes := make([]vrf.Change, benchRoutes)
+	changes := make([]vrf.Change, n)
 	for i := range changes {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
 		if v6 {

@@ -14,7 +14,8 @@ import (
 )
 
 // FIB writes learned routes. It is safe for concurrent use; calls wait for
-// each other. See package vrf for what each does.
+// each other, but only some milliseconds for a Verify or a Sweep. See package vrf
+// for what each does.
 type FIB struct {
 	mu    sync.Mutex
 	plane *dataplane
@@ -88,13 +89,18 @@ func (f *FIB) Verify(ctx context.Context) error {
 	defer cancel()
 	f.setVerifying(cancel)
 	defer f.setVerifying(nil)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	err := f.fib.Verify(ours)
+	err := f.fib.VerifyInTurns(ours, f.turn)
 	if ours.Err() != nil && ctx.Err() == nil {
 		return ErrInterrupted
 	}
 	return err
+}
+
+// turn does a step of something that others need not wait for.
+func (f *FIB) turn(step func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	step()
 }
 
 func (f *FIB) setVerifying(stop context.CancelFunc) {
@@ -112,9 +118,7 @@ func (f *FIB) Lost(ctx context.Context, vrf string, prefixes []netip.Prefix) err
 
 // Sweep removes adopted routes that nobody confirmed, and says how many.
 func (f *FIB) Sweep(ctx context.Context, vrf string) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.fib.Sweep(ctx, vrf)
+	return f.fib.SweepInTurns(ctx, vrf, f.turn)
 }
 
 // Stats counts a VRF's learned routes.
@@ -133,6 +137,8 @@ type dataplane struct {
 	resilient   bool
 	socket      *socket
 	handle      *netlink.Handle
+	beside      *Kernel // nil, or who knows the routes that are not learned
+	changed     func()  // and is told that it knew wrong
 }
 
 var _ vrf.Dataplane = (*dataplane)(nil)
@@ -199,16 +205,25 @@ func (p *dataplane) nameOf(index int) string {
 	return link.Attrs().Name
 }
 
-// LearnedRoutes dumps the learned routes of a table.
+// LearnedRoutes dumps the learned routes of a table, on a socket of its own: what is
+// written meanwhile goes over the other one.
 func (p *dataplane) LearnedRoutes(ctx context.Context, table uint32, f func(vrf.LearnedRoute)) error {
-	if err := p.open(); err != nil {
+	s, err := dial(p.ns)
+	if err != nil {
 		return err
 	}
-	return p.socket.routes(ctx, table, func(d *dumped) {
-		if d.metric == vrf.MetricLearned {
-			f(vrf.LearnedRoute{Prefix: d.prefix, NextHopID: d.nextHopID, Hops: d.hops})
+	var d dumped
+	err = p.surveying(ctx, s, table, func(g *glance, payload []byte) {
+		if g.metric != vrf.MetricLearned {
+			return
 		}
+		r := vrf.LearnedRoute{Prefix: g.prefix, NextHopID: g.nextHopID}
+		if r.NextHopID == 0 && d.parse(payload) {
+			r.Hops = d.hops
+		}
+		f(r)
 	})
+	return errors.Join(err, s.close())
 }
 
 // batchNextHops keeps a send well below the socket's buffer: a group may have

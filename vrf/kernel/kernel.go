@@ -43,6 +43,8 @@ type Kernel struct {
 	// Apply the walk through tables with millions of learned ones.
 	routes    map[Route]vrf.InstalledRoute
 	written   map[Route]bool // blackholes of ours, which no former run made
+	shared    bool           // the FIB's readings keep routes right
+	surveyed  *survey        // the reading under way, if there is one
 	protocols bool           // addresses carry their protocol
 	filter    filterState
 }

@@ -17,6 +17,7 @@ func idOf(r vrf.InstalledRoute) Route { return Route{r.Table, r.Prefix, r.Metric
 // remember replaces the memory of routes. The caller holds the lock.
 func (k *Kernel) remember(routes []vrf.InstalledRoute) {
 	written := map[Route]bool{}
+	k.surveyed = nil // this is newer
 	k.routes = make(map[Route]vrf.InstalledRoute, len(routes))
 	for i, r := range routes {
 		if r.Blackhole && k.written[idOf(r)] {
@@ -38,9 +39,11 @@ func (k *Kernel) book(op vrf.Op) {
 			o.Route.Written, k.written[idOf(o.Route)] = true, true
 		}
 		k.routes[idOf(o.Route)] = o.Route
+		k.surveyed.touch(idOf(o.Route))
 	case vrf.DeleteRoute:
 		delete(k.routes, idOf(o.Route))
 		delete(k.written, idOf(o.Route))
+		k.surveyed.touch(idOf(o.Route))
 	}
 }
 
@@ -51,6 +54,7 @@ func (k *Kernel) Forget(routes []Route) {
 	defer k.mu.Unlock()
 	for _, r := range routes {
 		delete(k.routes, r)
+		k.surveyed.touch(r)
 	}
 }
 

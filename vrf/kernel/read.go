@@ -17,7 +17,8 @@ import (
 const interruptedTries = 20
 
 // Read reads what Plan needs to compare with a desired host: all links and
-// addresses, and of routes and sysctls what concerns that host.
+// addresses, and of routes and sysctls what concerns that host. A Kernel that
+// shares the FIB's readings (FIB.Share) reads routes only the first time.
 func (k *Kernel) Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -37,9 +38,6 @@ func (k *Kernel) Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error)
 	}
 	var err error
 	actual.Sysctls, err = readSysctls(k.ns, vrf.Sysctls(desired))
-	if err == nil {
-		k.remember(actual.Routes)
-	}
 	return actual, err
 }
 
@@ -185,18 +183,26 @@ func (r *reader) rules(ctx context.Context, _ vrf.Host) error {
 	return nil
 }
 
+// routes dumps them, or takes those that are known where the FIB reads them.
 func (r *reader) routes(ctx context.Context, desired vrf.Host) error {
+	if r.shared && r.Kernel.routes != nil {
+		for _, route := range r.Kernel.routes {
+			r.actual.Routes = append(r.actual.Routes, route)
+		}
+		return nil
+	}
+	var d dumped
 	for _, v := range desired.VRFs {
-		err := r.socket.routes(ctx, v.Table, func(d *dumped) {
-			switch d.metric {
-			case vrf.MetricGuest, vrf.MetricBlackholeOver, vrf.MetricBlackhole, vrf.MetricUnreachable:
-				r.actual.Routes = append(r.actual.Routes, r.route(d))
+		err := r.socket.routes(ctx, v.Table, func(g *glance, payload []byte) {
+			if apart(g.metric) && d.parse(payload) {
+				r.actual.Routes = append(r.actual.Routes, r.route(&d))
 			}
 		})
 		if err != nil {
 			return err
 		}
 	}
+	r.remember(r.actual.Routes)
 	return nil
 }
 
@@ -222,30 +228,6 @@ func (r *reader) route(d *dumped) vrf.InstalledRoute {
 		route.Link, route.Via = r.names[d.port], d.via
 	}
 	return route
-}
-
-// routes dumps our routes of a table, both families, without holding them.
-func (s *socket) routes(ctx context.Context, table uint32, f func(*dumped)) error {
-	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		s.reset()
-		at := s.begin(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
-		s.out = append(s.out, family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-		if s.strict { // without it the kernel ignores what it should filter by
-			s.out[at+headerLen+5] = vrf.Protocol
-			s.attr32(unix.RTA_TABLE, table)
-		}
-		s.end(at)
-		var d dumped
-		err := s.dump(ctx, func(kind uint16, payload []byte) {
-			if d.parse(payload) && d.table == table && d.protocol == vrf.Protocol {
-				f(&d)
-			}
-		})
-		if err != nil && !noTable(err) {
-			return fmt.Errorf("reading routes of table %d: %w", table, err)
-		}
-	}
-	return nil
 }
 
 // noTable: the kernel makes a table with its first route.
