@@ -117,7 +117,7 @@ type applyReport struct {
 func newApplier(hypervisor string, fixed vrf.Host, p Projection, k Kernel, g guestServer, log *slog.Logger) *applier {
 	return &applier{
 		hypervisor: hypervisor, fixed: fixed, projection: p, kernel: k, guests: g, rounded: func() {}, log: log, moving: newMoving(hypervisor),
-		desirer: projector.NewDesirer(hypervisor), told: telling{due: true},
+		desirer: projector.NewDesirer(hypervisor), told: telling{due: true, indexes: map[string]uint32{}},
 		wake: make(chan struct{}, 1), pings: make(chan chan struct{}), applied: make(chan struct{}), brought: make(chan struct{}),
 		scope: scope{full: true, links: map[string]bool{}},
 	}
@@ -261,7 +261,7 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 // couldn't be read, and then nothing is known of it.
 func (a *applier) apply(ctx context.Context, desired vrf.Host, inSync bool) (planned bool, err error) {
 	full, links, damaged := a.scope.take()
-	a.told.due = a.told.due || full || len(links) > 0 // a tap that was made anew needs other sockets
+	a.told.due = a.told.due || full || a.told.anew(links)
 	addChanged(links, a.taps, desired.Taps)
 	addDamaged(links, damaged, desired)
 	a.kernel.Forget(damaged)
@@ -369,53 +369,6 @@ func (a *applier) servable(host projector.Host) (taps []vrf.Tap, problems []stri
 		taps = append(taps, t)
 	}
 	return taps, problems
-}
-
-// presence marks which taps are there. The map is never written again, and another one
-// only if something in it is.
-type presence struct {
-	taps    []vrf.Tap
-	missing []string // names, of taps and others
-	marks   map[string]bool
-	version uint64
-}
-
-// mark marks the taps that are not among the missing.
-func (p *presence) mark(taps []vrf.Tap, missing []string) map[string]bool {
-	sameName := func(a, b vrf.Tap) bool { return a.Name == b.Name }
-	if p.marks != nil && slices.Equal(p.missing, missing) && (same(p.taps, taps) || slices.EqualFunc(p.taps, taps, sameName)) {
-		p.taps = taps
-		return p.marks
-	}
-	absent := make(map[string]bool, len(missing))
-	for _, name := range missing {
-		absent[name] = true
-	}
-	marks := make(map[string]bool, len(taps))
-	for _, t := range taps {
-		marks[t.Name] = !absent[t.Name]
-	}
-	p.taps, p.missing, p.marks = taps, missing, marks
-	p.version++
-	return marks
-}
-
-// telling is what guests were told last, and whether it is to be told in any case.
-type telling struct {
-	host     projector.Host
-	version  uint64 // of presence
-	expected map[string]arrival.Guest
-	due      bool
-}
-
-// tell has guests told what is theirs, unless nothing of that has changed.
-func (a *applier) tell(host projector.Host, present map[string]bool, expected map[string]arrival.Guest) {
-	t := &a.told
-	if !t.due && t.version == a.taken.version && same(t.host.DHCP, host.DHCP) && same(t.host.IPv6, host.IPv6) && maps.Equal(t.expected, expected) {
-		return
-	}
-	*t = telling{host: host, version: a.taken.version, expected: expected}
-	a.guests.Set(host, present, expected)
 }
 
 func (a *applier) note(change func(*applyReport)) {

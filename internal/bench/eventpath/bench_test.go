@@ -1,6 +1,7 @@
 package eventpath
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -30,7 +31,7 @@ func BenchmarkEventPath(b *testing.B) {
 	for _, step := range []struct{ rate, events int }{{1, 20}, {100, 1000}, {1000, 4000}} {
 		b.Run(fmt.Sprintf("rate=%d", step.rate), func(b *testing.B) {
 			before := w.cpu()
-			if step.rate == 1000 && os.Getenv(profileKey) != "" {
+			if fmt.Sprint(step.rate) == cmp.Or(os.Getenv(profileRateKey), "1000") && os.Getenv(profileKey) != "" {
 				w.signal(syscall.SIGUSR1)
 			}
 			started := time.Now()
@@ -223,8 +224,15 @@ func (w *world) publish(t testing.TB, rate, n int) []made {
 
 // settle waits until all has had its effect in both kernels.
 func (w *world) settle(t testing.TB, list []made) {
+	var late made
+	defer func() {
+		if t.Failed() {
+			t.Logf("no effect of %+v", late)
+		}
+	}()
 	testenv.Eventually(t, "all events have had their effect", func() bool {
 		return !slices.ContainsFunc(list, func(m made) bool {
+			late = m
 			_, here := w.here.at(m.prefix, m.gone)
 			_, there := w.there.at(m.prefix, m.gone)
 			return !here || !there

@@ -13,5 +13,5 @@
 // An event's clock starts with the time that JetStream stored it with, and ends when the
 // kernel tells a listener on a netlink socket of the route. Routes that go are measured,
 // too. Setting EVENTPATH_PROFILE to a folder leaves a CPU profile of each
-// process there.
+// process there, from the rate EVENTPATH_PROFILE_RATE on.
 package eventpath

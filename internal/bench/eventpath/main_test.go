@@ -22,6 +22,8 @@ const (
 	roleKey    = "EVENTPATH_ROLE"
 	fileKey    = "EVENTPATH_FILE"
 	profileKey = "EVENTPATH_PROFILE"
+	// profileRateKey is the rate from which on profiles are taken; 1000 by default.
+	profileRateKey = "EVENTPATH_PROFILE_RATE"
 )
 
 func TestMain(m *testing.M) {
