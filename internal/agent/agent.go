@@ -61,6 +61,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 	a.apply.rounded, a.ledger.connected = a.effects.Wake, a.effects.serve
 	a.apply.moving.clock = sinceBoot
 	a.guests.saw = a.apply.Saw
+	a.fib.Share(a.kernel, func() { a.apply.Notice(kernel.Notice{AllRoutes: true}) })
 	return a, nil
 }
 

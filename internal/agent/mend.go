@@ -22,7 +22,8 @@ type verifiedRoutes interface {
 
 // mender brings back routes that somebody else deleted or replaced: those that a
 // notice names at once and at the cost of these alone, and whatever else is found
-// by reading all learned routes now and then.
+// by reading all routes now and then. The apply loop reads none: what is found of
+// its routes is told to it by kernel.FIB.Share.
 type mender struct {
 	fib    verifiedRoutes
 	tables map[uint32]string // the VRFs
@@ -41,6 +42,7 @@ type mender struct {
 type damage struct {
 	routes map[kernel.Route]bool
 	all    bool // more than maxNamed, or nobody knows which
+	unsure bool // or perhaps none
 }
 
 // maxNamed is how many routes are written again one by one. Beyond, all are read.
@@ -81,16 +83,29 @@ func newMender(vrfs []vrf.VRF, fib verifiedRoutes, damaged func(kernel.Notice), 
 
 // Notice takes what a notice tells of routes.
 func (m *mender) Notice(n kernel.Notice) {
-	if len(n.Routes) == 0 && !n.AllRoutes {
+	// With what happened to a VRF device, or to nobody knows which link, the kernel
+	// may have dropped routes, and it tells of none that is IPv4.
+	unsure := n.Resync || slices.ContainsFunc(n.Links, m.isVRF)
+	if len(n.Routes) == 0 && !n.AllRoutes && !unsure {
 		return
 	}
 	m.mu.Lock()
 	m.pending.add(n)
+	m.pending.unsure = m.pending.unsure || unsure
 	m.mu.Unlock()
 	select {
 	case m.signal <- struct{}{}:
 	default:
 	}
+}
+
+func (m *mender) isVRF(link string) bool {
+	for _, name := range m.tables {
+		if name == link {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *damage) add(n kernel.Notice) {
@@ -166,7 +181,9 @@ func (m *mender) mend(ctx context.Context, d damage, quiet bool) (again time.Dur
 	if quiet {
 		level = slog.LevelWarn
 	}
-	m.log.Log(ctx, level, "routes of ours were deleted or replaced by somebody else; writing them again", "routes", len(d.routes), "all", d.all)
+	if len(d.routes) > 0 || d.all {
+		m.log.Log(ctx, level, "routes of ours were deleted or replaced by somebody else; writing them again", "routes", len(d.routes), "all", d.all)
+	}
 	guests, learned := d.split(m.tables)
 	if len(guests) > 0 || d.all {
 		m.damaged(kernel.Notice{Routes: guests, AllRoutes: d.all})
@@ -180,6 +197,9 @@ func (m *mender) mend(ctx context.Context, d damage, quiet bool) (again time.Dur
 	}
 	if err := errors.Join(errs...); err != nil {
 		m.report(ctx, err)
+	}
+	if d.unsure {
+		return m.verify(ctx)
 	}
 	return 0
 }
