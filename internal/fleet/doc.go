@@ -8,6 +8,9 @@
 // ends with an error, or panics, is started again after a pause that doubles up to
 // longestPause, as long as it is desired.
 //
+// Port.Check is for the tasks to make sure that a socket is on the very device, at
+// a cost that doesn't grow with the number of devices.
+//
 // Run is one goroutine, and one more for each task; it returns when its context
 // has ended and every task has. Whether a tap is dropped for good or the process
 // only ends is told to the task: see Task.

@@ -31,6 +31,14 @@
 // routes, and what the kernel did, and leaves those that others deleted or
 // replaced; see docs/adr/0010-watching-routes.md.
 //
+// # Many links at once
+//
+// The cost of a link doesn't grow with how many there are. More than a few are read
+// by dumps of all addresses and neighbours, since the kernel goes through all of
+// these for one. A link's group is written to sysfs where that shows the process's
+// own namespace: by netlink it is a change of the link, for which the kernel walks
+// all IPv6 routes.
+//
 // # Namespaces
 //
 // New, NewFIB and Watch take the namespace as an open descriptor. Netlink
