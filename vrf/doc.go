@@ -90,7 +90,7 @@
 // # Goroutines, failure, tests
 //
 // None; everything is called and returns, and nothing is safe for concurrent
-// use. Errors name the thing and wrap the cause; see errors.go. The tests go
+// use, but for what is done in turns, which a lock may part. Errors name the thing and wrap the cause; see errors.go. The tests go
 // from random states to random states on the fake, whose bad manners are the
 // kernel's, and package conformance runs one body on the fake and the kernel.
 package vrf

@@ -57,9 +57,9 @@
 // objects, found by asking for them, routes carry their next hops.
 //
 // Known races: a route that somebody else replaced may be replaced by us in the
-// milliseconds before its notice. A route dump is not atomic and never marked as interrupted; a
-// route that changes meanwhile may be missing from it, and its add then finds
-// it in its place, deletes what is ours there, and adds again. A link that is
+// milliseconds before its notice. A route dump is not atomic and never marked as interrupted, and
+// may pass over IPv6 routes while others are deleted. Verify looks twice. Of what the apply loop reads itself a
+// route may be missing; its add then finds it in its place, deletes what is ours there, and adds again. A link that is
 // renamed between plan and execution fails the operation, and the notice about
 // the rename leads to the next plan. A port of the host that is exempt from the
 // filter stays so for the moment between its deletion and the notice, also if a
@@ -68,7 +68,8 @@
 // # Goroutines
 //
 // Watch runs three that receive, for as long as it runs. Sysctls use one for
-// the time of the call. Kernel and FIB serialise their callers.
+// the time of the call. Kernel and FIB serialise their callers, who wait for a
+// Verify or a Sweep only as long as a few hundred routes take.
 //
 // # Tests
 //
