@@ -1,8 +1,6 @@
 package run
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"github.com/hostroute/hostroute/internal/bench"
@@ -25,10 +23,9 @@ type Plan struct {
 	Observe func(bench.Sample)
 }
 
-// Run does what a plan says. Jobs with the same table are done one after the other on
-// the same table by a contender that is started once, in the order of the list, but
-// Single, which begins with a table of its own. The samples are complete but for the end
-// of the context, which is an error; what contenders do wrong is in the samples.
-func Run(ctx context.Context, p Plan) ([]bench.Sample, error) {
-	return nil, errors.New("not there yet")
-}
+const (
+	leastLimit = 2 * time.Minute
+	times      = 10
+	// patience is how long a contender has for what isn't measured, as for its sessions.
+	patience = 2 * time.Minute
+)
