@@ -82,7 +82,9 @@
 // what the FIB wrote or adopted is replaced.
 //
 // What somebody else does to routes is told by Lost, which writes them again
-// without reading anything, or found by Verify, which reads all of them.
+// without reading anything, or found by Verify, which reads all of them. That
+// takes long, so VerifyInTurns and SweepInTurns touch the FIB in short steps,
+// between which its owner may use it (docs/adr/0010-watching-routes.md).
 //
 // After a restart Adopt reads what is there, learning it again writes nothing,
 // and Sweep removes what was not learned again.

@@ -65,7 +65,7 @@ func Run(t *testing.T, s Setup) {
 	fibs := map[string]func(*testing.T, *bench){
 		"apply and withdraw": applyAndWithdraw, "both families by one gateway": bothFamilies,
 		"carrier lost": carrierLost, "all carriers lost": allCarriersLost, "plane lost": planeLost,
-		"restart": restart, "sweep": sweep, "refused": refused, "route taken": routeTaken, "route taken meanwhile": takenMeanwhile, "verified": verified,
+		"restart": restart, "sweep": sweep, "refused": refused, "route taken": routeTaken, "route taken meanwhile": takenMeanwhile, "verified": verified, "verified in turns": verifiedInTurns,
 		"damaged": damaged, "damaged by many": damagedByMany, "damaged after a restart": damagedAfterRestart,
 		"foreign next hops": foreignNextHops, "carrier missing at start": carrierMissing,
 		"uplink made anew": uplinkMadeAnew,
