@@ -13,10 +13,12 @@ import (
 	"github.com/hostroute/hostroute/internal/lab/labcmd"
 	"github.com/hostroute/hostroute/internal/lab/scenario"
 	"github.com/hostroute/hostroute/internal/lab/scenarios"
+	"github.com/hostroute/hostroute/internal/scale/scalecmd"
 )
 
 func (a *app) labCommand() *cobra.Command {
 	c := labcmd.New(scenarios.All()...)
+	c.AddCommand(scalecmd.New())
 	c.AddCommand(benchcmd.New())
 	c.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
 		a.started = true

@@ -37,13 +37,14 @@ func BenchmarkFanout(b *testing.B) {
 				subscribeAs(b, s.url, fmt.Sprintf("hv%d", i), heard)
 			}
 			publisher := connectPart(b, s.url)
-			b.Logf("%.1f kB of the server's memory for each connection", 1000*(s.rss(b)-idle)/float64(n))
+			memory := 1000 * (s.rss(b) - idle) / float64(n)
 			b.Run("own", func(b *testing.B) {
 				i := 0
 				fanOut(b, s, publisher, heard, 1, func() string {
 					i++
 					return liveSubject(events.SubjectTick(fmt.Sprintf("hv%d", i*7919%n)))
 				})
+				b.ReportMetric(memory, "server-kB/connection")
 			})
 			b.Run("all", func(b *testing.B) {
 				fanOut(b, s, publisher, heard, n, func() string { return liveSubject(events.SubjectNetTick) })
@@ -150,7 +151,7 @@ func BenchmarkConnect(b *testing.B) {
 // three needs for one agent. The agents share one process, and all of them the
 // cores of this machine, which is what limits them.
 func BenchmarkHerdParts(b *testing.B) {
-	for _, c := range []struct{ hypervisors, guests int }{{1, 500}, {100, 500}, {200, 500}, {400, 500}, {400, 25}, {1000, 25}, {1000, 100}} {
+	for _, c := range []struct{ hypervisors, guests int }{{1, 500}, {100, 500}, {200, 500}, {400, 500}, {400, 25}, {1000, 25}, {1000, 100}, {2000, 100}} {
 		b.Run(fmt.Sprintf("hypervisors=%d/guests=%d", c.hypervisors, c.guests), func(b *testing.B) {
 			s := (&part{Store: b.TempDir()}).start(b)
 			l := fillPart(b, s, c.hypervisors, c.guests)

@@ -51,7 +51,7 @@ func Here() Measured {
 		LifeStored: 25608, LifeHeard: 20853, LifeMessages: 38, LifeEvents: 8, DiskEvent: 684, DiskMirror: 187,
 		Commands: 3300, CommandsOne: 200,
 		Own: 142 * time.Microsecond, All: 21 * time.Microsecond,
-		Connect: 1160 * time.Microsecond, Connection: 60_000,
+		Connect: 1160 * time.Microsecond, Connection: 47_000,
 		Server: Affine{time.Millisecond, 35 * time.Microsecond}, Service: Affine{800 * time.Microsecond, 35 * time.Microsecond},
 		Follower: Affine{900 * time.Microsecond, 39 * time.Microsecond}, Answer: 696,
 		PollServer: 530 * time.Microsecond, PollService: 457 * time.Microsecond, PollBytes: 647,

@@ -142,37 +142,17 @@ func TestReturnTellsEverything(t *testing.T) {
 	}
 }
 
-// Herds that were measured (BenchmarkHerdParts on 2 cores that did other work as
-// well), with the CPU time that was measured in the same run. The simulation is
-// of no use if it is further from them than this.
+// The simulation is of no use if it is further from what was measured than this.
 func TestSimulatedHerdsAreAsMeasured(t *testing.T) {
 	const factor = 1.4
-	ms := func(n float64) time.Duration { return time.Duration(n * float64(time.Millisecond)) }
-	for _, c := range []struct {
-		hypervisors, guests       int
-		server, service, follower float64 // ms of an agent
-		p50, last                 float64 // s
-	}{
-		{100, 500, 6.5, 18.1, 19.8, 1.295, 2.295},
-		{200, 500, 13.75, 19.65, 21.75, 3.087, 5.674},
-		{400, 500, 15.32, 18.05, 20.07, 6.044, 10.98},
-		{400, 25, 1.975, 1.625, 2.0, 0.750, 1.232},
-		{1000, 25, 2.61, 1.69, 1.7, 1.702, 4.063},
-		{1000, 100, 6.68, 5.05, 5.17, 4.396, 9.052},
-	} {
-		r := scale.Herd{
-			Hypervisors: c.hypervisors, Servers: 1, Services: 1, SharedCores: 2,
-			Server: ms(c.server), Service: ms(c.service), Follower: ms(c.follower), Seed: 1,
-		}.Run()
+	for _, m := range scale.MeasuredHerds() {
+		r := m.Herd().Run()
 		for _, q := range []struct {
-			name      string
-			simulated time.Duration
-			measured  float64
-		}{{"p50", r.Synced.P50, c.p50}, {"last", r.Synced.Last, c.last}} {
-			ratio := q.simulated.Seconds() / q.measured
-			t.Logf("%4d hypervisors of %3d guests: %-4s simulated %6.2f s, measured %6.2f s: %.2f", c.hypervisors, c.guests, q.name, q.simulated.Seconds(), q.measured, ratio)
-			if ratio > factor || ratio < 1/factor {
-				t.Errorf("%d hypervisors of %d guests: %s is simulated as %s and measured as %g s", c.hypervisors, c.guests, q.name, q.simulated, q.measured)
+			name                string
+			simulated, measured time.Duration
+		}{{"p50", r.Synced.P50, m.P50}, {"last", r.Synced.Last, m.Last}} {
+			if ratio := float64(q.simulated) / float64(q.measured); ratio > factor || ratio < 1/factor {
+				t.Errorf("%d hypervisors of %d guests: %s is simulated as %s and measured as %s", m.Hypervisors, m.Guests, q.name, q.simulated, q.measured)
 			}
 		}
 	}
