@@ -20,7 +20,7 @@ type Fanout struct {
 // FanoutResult is what became of it.
 type FanoutResult struct {
 	Events, Networks Quantiles // from stored to handed to the last connection
-	Busy             float64   // the share of the time in which the goroutine works
+	Busy             float64   // work that came, of what the goroutine can do in the time
 	Queue            int       // the longest, in messages
 	Deliveries       int
 }
@@ -54,7 +54,7 @@ func (f Fanout) Run() FanoutResult {
 	source(f.Networks, time.Duration(f.Hypervisors)*f.All, f.Hypervisors, &all)
 	e.run(10 * f.For)
 	r.Events, r.Networks = QuantilesOf(own), QuantilesOf(all)
-	r.Busy = float64(line.worked) / float64(max(e.now, f.For))
+	r.Busy = float64(line.worked) / float64(f.For)
 	r.Queue = line.longest
 	return r
 }
