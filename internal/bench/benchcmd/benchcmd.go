@@ -56,7 +56,9 @@ Jobs: ` + jobWords,
 }
 
 const jobWords = `load (a whole table), churn (a tenth of it moves to other hypervisors), loss (a reflector ends its
-session), return (it comes back and tells everything), single (one route in each UPDATE, each with other attributes).`
+session), return (it comes back and tells everything), change (single routes move, one after the other), single (one
+route in each UPDATE, each with other attributes); and for hostroute only local (routes of its own are announced while a
+reflector is lost) and restart (it is killed and started again).`
 
 // compare does what the plan says, and reports.
 func compare(cmd *cobra.Command, o options, p plan) (err error) {
@@ -136,15 +138,14 @@ func workspace(users string) (dir string, done func() error, err error) {
 
 // tell reports to standard output, and into the user's directory.
 func tell(cmd *cobra.Command, o options, h report.Header, samples []bench.Sample) error {
-	results := report.Summarize(samples)
 	var err error
 	switch asJSON, _ := cmd.Flags().GetBool("json"); { // a flag of the whole program
 	case asJSON:
 		err = report.JSON(cmd.OutOrStdout(), h, samples)
 	case o.markdown:
-		err = report.Markdown(cmd.OutOrStdout(), h, results)
+		err = report.Markdown(cmd.OutOrStdout(), h, samples)
 	default:
-		err = report.Text(cmd.OutOrStdout(), h, results)
+		err = report.Text(cmd.OutOrStdout(), h, samples)
 	}
 	if err != nil {
 		err = fmt.Errorf("writing the report: %w", err)
@@ -152,17 +153,18 @@ func tell(cmd *cobra.Command, o options, h report.Header, samples []bench.Sample
 	if o.dir == "" {
 		return err
 	}
-	return errors.Join(err, files(cmd.ErrOrStderr(), o.dir, h, samples, results))
+	return errors.Join(err, files(cmd.ErrOrStderr(), o.dir, h, samples))
 }
 
 // files writes all forms of the report.
-func files(w io.Writer, dir string, h report.Header, samples []bench.Sample, results []bench.Result) error {
+func files(w io.Writer, dir string, h report.Header, samples []bench.Sample) error {
+	results := report.Summarize(samples)
 	forms := []struct {
 		name  string
 		write func(io.Writer) error
 	}{
 		{"report.json", func(w io.Writer) error { return report.JSON(w, h, samples) }},
-		{"report.md", func(w io.Writer) error { return report.Markdown(w, h, results) }},
+		{"report.md", func(w io.Writer) error { return report.Markdown(w, h, samples) }},
 	}
 	for _, v := range report.Variants(results) {
 		forms = append(forms, struct {

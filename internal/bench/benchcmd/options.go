@@ -31,7 +31,7 @@ const (
 )
 
 // kinds are in the order in which one table is used for them all.
-var kinds = []bench.Kind{bench.Load, bench.Churn, bench.Loss, bench.Return, bench.Single}
+var kinds = []bench.Kind{bench.Load, bench.Churn, bench.Change, bench.Loss, bench.Return, bench.Local, bench.Restart, bench.Single}
 
 func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.routes, "routes", allRoutes, "sizes of the table, `N,...`")
@@ -118,7 +118,7 @@ func table(wanted []bench.Kind, routes []int, j bench.Job) []bench.Job {
 	var jobs []bench.Job
 	for _, n := range routes {
 		for _, k := range kinds {
-			needsTwo := k == bench.Loss || k == bench.Return
+			needsTwo := k == bench.Loss || k == bench.Return || k == bench.Local
 			if k == bench.Single || !slices.Contains(wanted, k) || needsTwo && j.Reflectors < 2 {
 				continue
 			}
@@ -134,8 +134,12 @@ func table(wanted []bench.Kind, routes []int, j bench.Job) []bench.Job {
 }
 
 // skip says what a contender isn't given: FRR what would take it most of everybody's time.
+// Rounds begin with 0.
 func (p plan) skip(contender string, j bench.Job, round int) bool {
-	return contender == nameFRR && p.frrRoutes > 0 && (round > 1 || j.Routes > p.frrRoutes)
+	if j.Kind == bench.Local || j.Kind == bench.Restart { // they follow no log, and lose their routes
+		return contender != nameHostroute
+	}
+	return contender == nameFRR && p.frrRoutes > 0 && (round > 0 || j.Routes > p.frrRoutes)
 }
 
 // runs is how many samples there will be.
@@ -146,7 +150,7 @@ func (p plan) runs() int {
 }
 
 func (p plan) each(f func(contender string, j bench.Job)) {
-	for round := 1; round <= p.rounds; round++ {
+	for round := range p.rounds {
 		for _, c := range p.contenders {
 			for _, j := range p.jobs {
 				if !p.skip(c, j, round) {

@@ -45,6 +45,8 @@ func TestWhatFlagsCome(t *testing.T) {
 			[]bench.Job{with(func(j *bench.Job) { j.Reflectors = 1 })}, 1},
 		{"single has its own size", []string{"--routes", "1M,2M", "--family", "6", "--jobs", "single", "--order", "sequential", "--contenders", "bird,hostroute", "--rounds", "3"},
 			[]bench.Job{with(func(j *bench.Job) { j.Kind, j.Family, j.Sequential = bench.Single, 6, true })}, 6},
+		{"what hostroute only can do", []string{"--routes", "100k", "--family", "4", "--jobs", "restart", "--frr-routes", "0"},
+			[]bench.Job{with(func(j *bench.Job) { j.Kind = bench.Restart })}, 3},
 		{"FRR in full", []string{"--routes", "100k", "--family", "4", "--jobs", "load", "--contenders", "frr", "--frr-routes", "0"}, []bench.Job{load4}, 3},
 		{"FRR gets no larger table", []string{"--routes", "100k", "--family", "4", "--jobs", "load", "--contenders", "frr", "--frr-routes", "99k"}, []bench.Job{load4}, 0},
 	} {
@@ -68,7 +70,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.jobs) != 2*(4*4+1) || p.rounds != 3 || o.limit != 2*time.Minute || !slices.Equal(p.contenders, []string{"hostroute", "bird", "frr"}) {
+	if len(p.jobs) != 2*(4*7+1) || p.rounds != 3 || o.limit != 2*time.Minute || !slices.Equal(p.contenders, []string{"hostroute", "bird", "frr"}) {
 		t.Errorf("%d jobs, %d rounds, limit %s, %v", len(p.jobs), p.rounds, o.limit, p.contenders)
 	}
 }
@@ -80,7 +82,7 @@ func TestWrongFlagsSayWhatIsAllowed(t *testing.T) {
 		{"routes", "0", "is not a number of routes"},
 		{"routes", "1k,1000", "--routes: 1000 is there twice"},
 		{"routes", "9999999999999M", "is not a number of routes"},
-		{"jobs", "load,unload", `--jobs: "unload" is not one of load,churn,loss,return,single`},
+		{"jobs", "load,unload", `--jobs: "unload" is not one of load,churn,change,loss,return,local,restart,single`},
 		{"family", "5", `--family: "5" is not one of 4,6`},
 		{"order", "", `--order: "" is not one of random,sequential`},
 		{"reflectors", "3", `--reflectors: "3" is not one of 1,2`},
@@ -103,8 +105,8 @@ func TestProgressTellsFiguresOrTheReason(t *testing.T) {
 	var b bytes.Buffer
 	p := &progress{w: &b, total: 12}
 	j := bench.Job{Kind: bench.Load, Family: 4, Routes: 1000, Reflectors: 2}
-	p.sample(bench.Sample{Contender: "bird", Job: j, Round: 1, Wall: 1500 * time.Millisecond, CPU: time.Second, Peak: 7e6})
-	p.sample(bench.Sample{Contender: "frr", Job: j, Round: 1, Wall: 120 * time.Second, Failure: "over the limit"})
+	p.sample(bench.Sample{Contender: "bird", Job: j, Wall: 1500 * time.Millisecond, CPU: time.Second, Peak: 7e6})
+	p.sample(bench.Sample{Contender: "frr", Job: j, Wall: 120 * time.Second, Failure: "over the limit"})
 	want := " 1/12  round 1, bird, load: 1,000 routes, IPv4, random, 2 reflectors: 1.500 s, 1.00 s of CPU, 7 MB at most\n" +
 		" 2/12  round 1, frr, load: 1,000 routes, IPv4, random, 2 reflectors: failed after 120 s: over the limit\n"
 	if b.String() != want {

@@ -32,7 +32,7 @@ func (p *progress) sample(s bench.Sample) {
 	if s.Failure != "" {
 		came = fmt.Sprintf("failed after %.0f s: %s", s.Wall.Seconds(), s.Failure)
 	}
-	fmt.Fprintf(p.w, "%*d/%d  round %d, %s, %s: %s\n", len(fmt.Sprint(p.total)), p.done, p.total, s.Round, s.Contender, report.Describe(s.Job), came)
+	fmt.Fprintf(p.w, "%*d/%d  round %d, %s, %s: %s\n", len(fmt.Sprint(p.total)), p.done, p.total, s.Round+1, s.Contender, report.Describe(s.Job), came)
 }
 
 // perRoute is what a contender takes for a route of a load, very roughly: enough to know whether there is time for a

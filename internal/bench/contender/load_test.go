@@ -62,7 +62,9 @@ func loads(t *testing.T, c contender.Contender, family bench.Family) {
 			return d.None()
 		})
 	}
-	tell := func(plane int, routes []int) { check(t, f.Send(t.Context(), plane, table.Updates(plane, routes, false))) }
+	tell := func(plane int, routes []int) {
+		check(t, f.Send(t.Context(), plane, table.Updates(plane, routes, false)))
+	}
 	tell(0, nil)
 	tell(1, nil)
 	has("after the load", 0, 1)

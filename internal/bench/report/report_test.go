@@ -22,8 +22,8 @@ func TestGolden(t *testing.T) {
 	samples := madeUp()
 	results, h := Summarize(samples), madeUpHeader()
 	for file, write := range map[string]func(io.Writer) error{
-		"report.txt":  func(w io.Writer) error { return Text(w, h, results) },
-		"report.md":   func(w io.Writer) error { return Markdown(w, h, results) },
+		"report.txt":  func(w io.Writer) error { return Text(w, h, samples) },
+		"report.md":   func(w io.Writer) error { return Markdown(w, h, samples) },
 		"report.json": func(w io.Writer) error { return JSON(w, h, samples) },
 		"load.svg":    func(w io.Writer) error { return SVG(w, h, results, Variants(results)[0]) },
 	} {
@@ -162,6 +162,14 @@ func madeUp() []bench.Sample {
 			}
 		}
 		add("hostroute", bench.Loss, 1_000_000, round, 0.002, 0.001, 330, "")
+		add("hostroute", bench.Change, 1_000_000, round, 3, 0.1, 330, "")
+		last := &samples[len(samples)-1]
+		last.Delays = &bench.Delays{Count: 100, Median: 400 * time.Microsecond, P99: time.Millisecond, Greatest: time.Duration(round) * time.Millisecond}
+		last.Idle = &bench.Delays{Count: 50, Median: 300 * time.Microsecond, P99: 500 * time.Microsecond, Greatest: 600 * time.Microsecond}
+		if round == 1 {
+			add("hostroute", bench.Restart, 1_000_000, round, 2, 3, 330, "")
+			samples[len(samples)-1].Writes, samples[len(samples)-1].Differ = 1010, 1000
+		}
 		failure := ""
 		if round == 2 {
 			failure = "it died: signal: killed"

@@ -70,22 +70,22 @@ func result(j bench.Job, contender string, all []bench.Sample) bench.Result {
 	}
 	if len(good) == 0 {
 		r.Failure = failed[0].Failure
-		r.Wall = spread(failed, wall)
+		r.Wall = middle(failed, wall)
 		return r
 	}
-	r.Wall, r.CPU = spread(good, wall), spread(good, func(s bench.Sample) float64 { return s.CPU.Seconds() })
-	r.Peak = spread(good, func(s bench.Sample) float64 { return float64(s.Peak) })
-	r.Settled = spread(good, func(s bench.Sample) float64 { return float64(s.Settled) })
+	r.Wall, r.CPU = middle(good, wall), middle(good, func(s bench.Sample) float64 { return s.CPU.Seconds() })
+	r.Peak = middle(good, func(s bench.Sample) float64 { return float64(s.Peak) })
+	r.Settled = middle(good, func(s bench.Sample) float64 { return float64(s.Settled) })
 	return r
 }
 
 func wall(s bench.Sample) float64 { return s.Wall.Seconds() }
 
-// spread is that of one figure of some samples; the median of an even number is the middle of the two in the middle.
-func spread(samples []bench.Sample, figure func(bench.Sample) float64) bench.Spread {
-	figures := make([]float64, len(samples))
-	for i, s := range samples {
-		figures[i] = figure(s)
+// middle is the spread of figures; the median of an even number is the middle of the two in the middle.
+func middle[T any](list []T, figure func(T) float64) bench.Spread {
+	figures := make([]float64, len(list))
+	for i, v := range list {
+		figures[i] = figure(v)
 	}
 	slices.Sort(figures)
 	n := len(figures)

@@ -16,7 +16,8 @@ const measure = "bird"
 var headings = []string{"wall ÷ BIRD", "CPU ÷ BIRD", "memory ÷ BIRD", "wall s (least–greatest)", "CPU s", "peak MB", "settled MB", "runs"}
 
 // Text writes the table that people read in a terminal.
-func Text(w io.Writer, h Header, results []bench.Result) error {
+func Text(w io.Writer, h Header, samples []bench.Sample) error {
+	results := Summarize(samples)
 	rows := [][]string{append([]string{""}, headings...)}
 	for _, r := range results {
 		rows = append(rows, append([]string{"  " + r.Contender}, cells(r, results)...))
@@ -31,7 +32,7 @@ func Text(w io.Writer, h Header, results []bench.Result) error {
 			out = append(out, Describe(r.Job), lines[0])
 		}
 		out = append(out, lines[i+1])
-		if remark := remarks(r); remark != "" {
+		for _, remark := range remarks(r, samples) {
 			out = append(out, "    "+remark)
 		}
 	}
@@ -40,7 +41,8 @@ func Text(w io.Writer, h Header, results []bench.Result) error {
 }
 
 // Markdown writes the same table for documents.
-func Markdown(w io.Writer, h Header, results []bench.Result) error {
+func Markdown(w io.Writer, h Header, samples []bench.Sample) error {
+	results := Summarize(samples)
 	out := []string{about(h), "",
 		"| job | | " + strings.Join(headings, " | ") + " |", "|---|---|" + strings.Repeat("---:|", len(headings))}
 	for i, r := range results {
@@ -53,7 +55,7 @@ func Markdown(w io.Writer, h Header, results []bench.Result) error {
 	}
 	out = append(out, "")
 	for _, r := range results {
-		if remark := remarks(r); remark != "" {
+		for _, remark := range remarks(r, samples) {
 			out = append(out, fmt.Sprintf("- %s, %s: %s", Describe(r.Job), r.Contender, strings.ReplaceAll(remark, "\n", " ")))
 		}
 	}
@@ -65,7 +67,8 @@ func Markdown(w io.Writer, h Header, results []bench.Result) error {
 func Describe(j bench.Job) string {
 	what := map[bench.Kind]string{
 		bench.Load: "load", bench.Churn: "a tenth moves", bench.Loss: "a reflector is lost", bench.Return: "a reflector is back",
-		bench.Single: "one route per UPDATE",
+		bench.Single: "one route per UPDATE", bench.Change: "single routes move", bench.Local: "own routes are announced, a reflector is lost",
+		bench.Restart: "killed and started again",
 	}[j.Kind]
 	if what == "" {
 		what = string(j.Kind)
@@ -109,17 +112,6 @@ func cells(r bench.Result, all []bench.Result) []string {
 	}
 	return []string{ratio(r.Wall, bird.Wall, bird.Samples), ratio(r.CPU, bird.CPU, bird.Samples), ratio(r.Peak, bird.Peak, bird.Samples),
 		wall, seconds(r.CPU.Median), megabytes(r.Peak.Median), megabytes(r.Settled.Median), fmt.Sprint(r.Samples)}
-}
-
-// remarks says what the figures don't.
-func remarks(r bench.Result) string {
-	if r.Failure == "" {
-		return ""
-	}
-	if r.Samples == 0 {
-		return "failed: " + r.Failure
-	}
-	return r.Failure
 }
 
 func ratio(of, to bench.Spread, samples int) string {
