@@ -88,7 +88,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.preflight(ctx); err != nil {
 		return err
 	}
-	a.links = newLinkWatch(a.cfg, a.fib, a.speaker, a.apply.Notice, a.log.With("task", "links"))
+	a.links = newLinkWatch(a.cfg, a.fib, a.speaker, a.kernel, a.apply.Notice, a.log.With("task", "links"))
 	mender := newMender(a.cfg.Host().VRFs, a.fib, a.apply.Notice, a.links.problem, a.log.With("task", "routes"))
 	a.links.routes = mender.Notice
 

@@ -48,7 +48,7 @@ type linkWatch struct {
 	complaint string
 }
 
-func newLinkWatch(cfg *config.Config, fib learnedRoutes, sessions carrierUser, changed func(kernel.Notice), log *slog.Logger) *linkWatch {
+func newLinkWatch(cfg *config.Config, fib learnedRoutes, sessions carrierUser, writer *kernel.Kernel, changed func(kernel.Notice), log *slog.Logger) *linkWatch {
 	var tables []uint32
 	for _, v := range cfg.VRFs {
 		tables = append(tables, v.Table)
@@ -57,7 +57,7 @@ func newLinkWatch(cfg *config.Config, fib learnedRoutes, sessions carrierUser, c
 		up: map[string]bool{}, lost: map[string]bool{}, fib: fib, sessions: sessions, changed: changed, running: hasCarrier, log: log,
 		failed: make(chan struct{}, 1),
 		watch: func(ctx context.Context, f func(kernel.Notice)) error {
-			return kernel.Watch(ctx, kernel.Options{}, tables, f)
+			return kernel.Watch(ctx, kernel.Options{Writer: writer}, tables, f)
 		},
 	}
 	for _, u := range cfg.Uplinks {

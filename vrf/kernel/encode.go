@@ -159,6 +159,21 @@ func (s *socket) address(kind, flags uint16, port int, prefix netip.Prefix, scop
 	s.end(at)
 }
 
+// neighbour appends a message for a permanent neighbour; without an address of
+// hardware, one that deletes it.
+func (s *socket) neighbour(kind, flags uint16, port int, a netip.Addr, mac []byte) {
+	at := s.begin(kind, flags)
+	s.out = append(s.out, familyOf(a), 0, 0, 0)
+	s.out = binary.NativeEndian.AppendUint32(s.out, uint32(port))
+	s.out = binary.NativeEndian.AppendUint16(s.out, unix.NUD_PERMANENT)
+	s.out = append(s.out, 0, 0)
+	s.attrAddr(unix.NDA_DST, a)
+	if len(mac) > 0 {
+		s.attr(unix.NDA_LLADDR, mac)
+	}
+	s.end(at)
+}
+
 // rule appends a message for a routing rule. A delete does not name the
 // protocol, since the kernel's own rule is among what must go.
 func (s *socket) rule(kind, flags uint16, r vrf.Rule) {

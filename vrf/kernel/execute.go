@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -119,9 +118,13 @@ func (e *executor) onLink(op vrf.Op) error {
 		e.socket.address(unix.RTM_DELADDR, 0, port, o.Prefix, false)
 		return ignore(e.socket.do(), unix.EADDRNOTAVAIL)
 	case vrf.SetNeighbour:
-		return e.handle.NeighSet(neighbour(port, o.Neighbour.Address, o.Neighbour.MAC[:]))
+		e.socket.reset()
+		e.socket.neighbour(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, port, o.Neighbour.Address, o.Neighbour.MAC[:])
+		return e.socket.do()
 	case vrf.DeleteNeighbour:
-		return ignore(e.handle.NeighDel(neighbour(port, o.Address, nil)), unix.ENOENT)
+		e.socket.reset()
+		e.socket.neighbour(unix.RTM_DELNEIGH, 0, port, o.Address, nil)
+		return ignore(e.socket.do(), unix.ENOENT)
 	}
 	return fmt.Errorf("unknown operation %T", op)
 }
@@ -245,17 +248,6 @@ func (e *executor) lead(m *route, r vrf.InstalledRoute) (err error) {
 		m.scope = unix.RT_SCOPE_LINK
 	}
 	return nil
-}
-
-func neighbour(port int, a netip.Addr, mac net.HardwareAddr) *netlink.Neigh {
-	family := unix.AF_INET6
-	if a.Is4() {
-		family = unix.AF_INET
-	}
-	return &netlink.Neigh{
-		LinkIndex: port, Family: family, State: netlink.NUD_PERMANENT,
-		IP: a.AsSlice(), HardwareAddr: mac,
-	}
 }
 
 // ignore drops errors that mean that it is done already.

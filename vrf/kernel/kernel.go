@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -28,12 +29,16 @@ type Options struct {
 	NoResilientGroups bool
 	// Resilience is used instead of vrf.DefaultResilience if it has buckets.
 	Resilience vrf.Resilience
+	// Writer is who needn't be told by Watch of the neighbours that it wrote itself; nil:
+	// all are told. Who deleted one the kernel doesn't say.
+	Writer *Kernel
 }
 
 // Kernel brings a host's desired state into the kernel. It is safe for
 // concurrent use; reading and executing wait for each other.
 type Kernel struct {
-	ns int
+	ns   int
+	port atomic.Uint32 // of the socket, as the kernel names it to those that watch
 
 	mu     sync.Mutex
 	handle *netlink.Handle
@@ -81,6 +86,7 @@ func (k *Kernel) open() error {
 		return errors.Join(fmt.Errorf("opening a route netlink socket: %w", err), s.close())
 	}
 	k.socket, k.handle = s, h
+	k.port.Store(s.conn.PID())
 	return nil
 }
 

@@ -54,7 +54,7 @@ func groups() []uint32 {
 // While f runs, changes are collected, so f may be slow, and one link's flapping
 // can't pile up.
 func Watch(ctx context.Context, o Options, tables []uint32, f func(Notice)) error {
-	w := &watcher{ns: o.NetNS, signal: make(chan struct{}, 1)}
+	w := &watcher{ns: o.NetNS, writer: o.Writer, signal: make(chan struct{}, 1)}
 	w.empty()
 	receivers, err := w.subscribe(tables)
 	defer func() {
@@ -149,6 +149,7 @@ func subscribe(ns int) (*netlink.Conn, error) {
 // watcher collects changes until they are taken.
 type watcher struct {
 	ns     int
+	writer *Kernel        // nil: none
 	names  map[int]string // of links by index; only the receiver uses it
 	signal chan struct{}
 
@@ -231,7 +232,8 @@ func (w *watcher) receive(ctx context.Context, conn *netlink.Conn) error {
 			return fmt.Errorf("receiving the kernel's changes: %w", err)
 		}
 		for _, m := range msgs {
-			w.message(uint16(m.Header.Type), m.Header.Sequence&ownSequenceMask == ownSequence, m.Data)
+			own := m.Header.Sequence&ownSequenceMask == ownSequence || w.writer != nil && m.Header.PID != 0 && m.Header.PID == w.writer.port.Load()
+			w.message(uint16(m.Header.Type), own, m.Data)
 		}
 	}
 }
@@ -246,13 +248,13 @@ func (w *watcher) message(kind uint16, own bool, data []byte) {
 			w.linkChanged(w.names[int(u32(data[4:]))])
 		}
 	case unix.RTM_DELNEIGH:
-		if len(data) >= unix.SizeofNdMsg {
+		if len(data) >= unix.SizeofNdMsg { // the kernel doesn't say who deleted it
 			w.linkChanged(w.names[int(u32(data[4:]))])
 		}
 	case unix.RTM_NEWNEIGH:
 		// Those that aren't permanent are the kernel's own learning, which on an
 		// uplink never ends.
-		if port, _, ok := parseNeighbour(data); ok {
+		if port, _, ok := parseNeighbour(data); ok && !own {
 			w.linkChanged(w.names[port])
 		}
 	case unix.RTM_NEWNETCONF:

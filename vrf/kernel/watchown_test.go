@@ -1,0 +1,53 @@
+package kernel
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/hostroute/hostroute/internal/testenv"
+	"github.com/hostroute/hostroute/vrf"
+)
+
+// TestWatchDoesNotTellOfOwnNeighbours: who writes a neighbour is not to look after the
+// tap again because of that. What others do to the same ones is told.
+func TestWatchDoesNotTellOfOwnNeighbours(t *testing.T) {
+	testenv.RequireRoot(t)
+	k := newTarget(t, Options{})
+	k.AddLink("tap0")
+	k.ip("link", "set", "tap0", "up")
+	var log noticeLog
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Watch(ctx, Options{NetNS: k.Kernel.ns, Writer: k.Kernel}, nil, log.add) }()
+	log.wait(t, "the first notice", func(n Notice) bool { return n.Resync })
+	about := func(n Notice) bool { return slices.Contains(n.Links, "tap0") }
+	write := func(ops ...vrf.Op) {
+		t.Helper()
+		if err := k.Kernel.Execute(ctx, ops); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := netip.MustParseAddr("10.0.0.1")
+	set := vrf.SetNeighbour{Neighbour: vrf.InstalledNeighbour{Link: "tap0", Address: a, MAC: [6]byte{2, 0, 0, 0, 0, 1}}}
+	log.clear()
+	write(set, set)
+	k.ip("rule", "add", "pref", "7", "lookup", "77") // told after all of that
+	log.wait(t, "a rule", func(n Notice) bool { return n.Rules })
+	if log.has(about) {
+		t.Error("own neighbours are told of")
+	}
+	k.ip("neigh", "del", "10.0.0.1", "dev", "tap0")
+	log.wait(t, "the neighbour that somebody deleted", about)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func (l *noticeLog) has(seen func(Notice) bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.list, seen)
+}
