@@ -40,6 +40,7 @@ func benchReconcile(b *testing.B, n int, v6 bool) {
 		r.measure("relearn", func() error { return r.fib.Apply(b.Context(), "public", r.changes) })
 		r.measure("sweep", func() error { _, err := r.fib.Sweep(b.Context(), "public"); return err })
 		r.measure("verify", func() error { return r.fib.Verify(b.Context()) })
+		r.turns()
 		r.waits("verify", "change", func() error { return r.fib.Verify(b.Context()) }, r.changeOne)
 		r.waits("verify", "plane", func() error { return r.interrupted() }, r.flapPlane)
 		r.taps()
@@ -65,7 +66,7 @@ type reconciled struct {
 func newReconciled(b *testing.B, n int, v6 bool) *reconciled {
 	k := newTarget(b, Options{})
 	r := &reconciled{B: b, target: k, k: k.Kernel, host: benchHost(b, k), changes: benchChangesOf(n, v6), up: true}
-	r.fib = NewFIB(Options{NetNS: k.Kernel.ns}, r.host.VRFs, r.host.Uplinks)
+	r.open()
 	must(b, r.fib.Apply(b.Context(), "public", r.changes))
 	b.Cleanup(func() { must(b, r.fib.Close()) })
 	return r
@@ -73,7 +74,12 @@ func newReconciled(b *testing.B, n int, v6 bool) *reconciled {
 
 func (r *reconciled) restart() {
 	must(r, r.fib.Close())
+	r.open()
+}
+
+func (r *reconciled) open() {
 	r.fib = NewFIB(Options{NetNS: r.target.Kernel.ns}, r.host.VRFs, r.host.Uplinks)
+	r.fib.Share(r.k, func() {})
 }
 
 // measure reports the time of a step, that of the processors, and how much more heap
@@ -104,11 +110,24 @@ func heapPeak(ctx context.Context) (peak uint64) {
 	return peak
 }
 
+// turns reports for how long a comparison has the FIB at a time.
+func (r *reconciled) turns() {
+	var list []time.Duration
+	must(r, r.fib.fib.VerifyInTurns(r.Context(), func(step func()) {
+		start := time.Now()
+		step()
+		list = append(list, time.Since(start))
+	}))
+	slices.Sort(list)
+	r.ReportMetric(float64(list[len(list)*99/100].Microseconds())/1000, "verify-turn-p99-ms")
+	r.ReportMetric(float64(list[len(list)-1].Microseconds())/1000, "verify-turn-worst-ms")
+}
+
 // waits reports how long single actions take while a step is under way, at worst
 // and in the middle, after the same without it.
 func (r *reconciled) waits(name, what string, step func() error, act func() error) {
 	var alone []time.Duration
-	for range 50 {
+	for start := time.Now(); len(alone) < 50 && time.Since(start) < time.Second; {
 		alone = append(alone, r.timed(act))
 	}
 	done := make(chan error, 1)
