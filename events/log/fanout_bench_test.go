@@ -154,17 +154,17 @@ func BenchmarkHerdParts(b *testing.B) {
 	for _, c := range []struct{ hypervisors, guests int }{{1, 500}, {100, 500}, {200, 500}, {400, 500}, {400, 25}, {1000, 25}, {1000, 100}} {
 		b.Run(fmt.Sprintf("hypervisors=%d/guests=%d", c.hypervisors, c.guests), func(b *testing.B) {
 			s := (&part{Store: b.TempDir()}).start(b)
-			l := fillPart(b, s, c.hypervisors, c.guests)
+			fillPart(b, s, c.hypervisors, c.guests)
 			service := (&part{Service: s.url}).start(b)
 			for b.Loop() {
-				herdOfParts(b, l, s, service, c.hypervisors, c.guests)
+				herdOfParts(b, s, service, c.hypervisors, c.guests)
 			}
 		})
 	}
 }
 
 // fillPart fills the log of a server in another process.
-func fillPart(b *testing.B, s *part, hypervisors, guests int) *lab {
+func fillPart(b *testing.B, s *part, hypervisors, guests int) {
 	nc := connectPart(b, s.url)
 	l := &lab{t: b, ctx: b.Context(), nc: nc}
 	var err error
@@ -185,10 +185,9 @@ func fillPart(b *testing.B, s *part, hypervisors, guests int) *lab {
 		info, err := l.ledger.feeds.Info(l.ctx)
 		return err == nil && info.Mirror != nil && info.Mirror.Lag == 0 && info.State.LastSeq+uint64(maxMessages) >= f.next
 	})
-	return l
 }
 
-func herdOfParts(b *testing.B, l *lab, s, service *part, hypervisors, guests int) {
+func herdOfParts(b *testing.B, s, service *part, hypervisors, guests int) {
 	b.StopTimer()
 	var list []*Follower
 	var received uint64
@@ -204,7 +203,7 @@ func herdOfParts(b *testing.B, l *lab, s, service *part, hypervisors, guests int
 	}
 	serverBefore, serviceBefore, ownBefore := s.cpu(b), service.cpu(b), ownCPU(b)
 	b.StartTimer()
-	took := runAll(b, l.ctx, list)
+	took := runAll(b, list)
 	b.StopTimer()
 	per := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(hypervisors) }
 	b.ReportMetric(per(s.cpu(b)-serverBefore), "server-ms/agent")
@@ -224,8 +223,8 @@ func herdOfParts(b *testing.B, l *lab, s, service *part, hypervisors, guests int
 }
 
 // runAll starts followers at once and waits until all are in sync.
-func runAll(b *testing.B, parent context.Context, list []*Follower) []time.Duration {
-	ctx, cancel := context.WithTimeout(parent, 2*time.Minute)
+func runAll(b *testing.B, list []*Follower) []time.Duration {
+	ctx, cancel := context.WithTimeout(b.Context(), 2*time.Minute)
 	defer cancel()
 	took := make([]time.Duration, len(list))
 	var group, running sync.WaitGroup

@@ -180,8 +180,7 @@ func (a *agent) ask() {
 // turn takes a place at a service, and keeps it until the snapshot is on its way.
 func (a *agent) turn(service int, ended func(answered bool)) {
 	place := a.turns[service]
-	var begin func()
-	begin = func() {
+	begin := func() {
 		place.busy++
 		a.make(service, func(answered bool) {
 			place.busy--
