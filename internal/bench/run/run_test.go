@@ -39,7 +39,14 @@ func routes() int {
 }
 
 func allJobs(f bench.Family, n int) (list []bench.Job) {
-	for _, k := range []bench.Kind{bench.Load, bench.Churn, bench.Change, bench.Loss, bench.Return, bench.Local, bench.Restart, bench.Single} {
+	kinds := []bench.Kind{bench.Load, bench.Churn, bench.Change, bench.Loss, bench.Return, bench.Local, bench.Restart, bench.Single}
+	if some := os.Getenv("BENCH_JOBS"); some != "" {
+		kinds = nil
+		for k := range strings.SplitSeq(some, ",") {
+			kinds = append(kinds, bench.Kind(k))
+		}
+	}
+	for _, k := range kinds {
 		list = append(list, bench.Job{Kind: k, Family: f, Routes: n, Reflectors: 2})
 	}
 	return list
