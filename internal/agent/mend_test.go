@@ -151,6 +151,8 @@ func TestMend(t *testing.T) {
 			damagedRoutes(90, vrf.MetricGuest, 0, 1), damagedRoutes(20, vrf.MetricUnreachable, 0, 1), damagedRoutes(77, vrf.MetricLearned, 0, 1))},
 			[]string{"apply 2 false", "lost private 2", "lost public 3"}},
 		{"nobody knows which", kernel.Notice{AllRoutes: true}, []string{"apply 0 true", "verify"}},
+		{"messages about links were lost", kernel.Notice{Resync: true}, []string{"verify"}},
+		{"a VRF device changed", kernel.Notice{Links: []string{"tap1", "private"}}, []string{"verify"}},
 		{"too many", kernel.Notice{Routes: damagedRoutes(90, vrf.MetricLearned, 0, maxNamed+1)}, []string{"apply 0 true", "verify"}},
 	} {
 		mending(t, func(b *mendbed) {
