@@ -2,14 +2,13 @@ package vrf
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"net/netip"
 )
 
 // shadow remembers for every learned route of a table which set of next hops
 // it has. Two million routes must cost neither the garbage collector's time
-// nor an object each, so it is open addressing over plain words: 12 bytes a
-// slot for IPv4, 28 for IPv6, in shards that grow one by one.
+// nor an object each, so it is open addressing over plain bytes: 9 of them a
+// slot for IPv4, 21 for IPv6, in shards that grow one by one and by little.
 type shadow struct {
 	v4 [shards]shard[key4]
 	v6 [shards]shard[key6]
@@ -19,23 +18,24 @@ type shadow struct {
 
 const shards = 256
 
-// key4 is the address and the prefix length, plus one in the high half so that
-// no key is zero.
-type key4 uint64
+// key4 is the prefix length plus one, so that no key is zero, and the address.
+type key4 [5]byte
 
-// key6 is the same for IPv6; the length, plus one, has a word of its own.
-type key6 struct {
-	hi, lo uint64
-	length uint64
-}
+// key6 is the same for IPv6.
+type key6 [17]byte
 
 type keyOf[K any] interface {
 	comparable
 	hash() uint64
 }
 
-func (k key4) hash() uint64 { return mix(uint64(k)) }
-func (k key6) hash() uint64 { return mix(mix(k.hi+k.length) ^ k.lo) }
+func (k key4) hash() uint64 {
+	return mix(uint64(binary.LittleEndian.Uint32(k[1:])) | uint64(k[0])<<32)
+}
+
+func (k key6) hash() uint64 {
+	return mix(mix(binary.LittleEndian.Uint64(k[1:])+uint64(k[0])) ^ binary.LittleEndian.Uint64(k[9:]))
+}
 
 // mix is the finaliser of a 64-bit hash: every bit of x moves half of the
 // result. It is fixed, so that a run can be repeated.
@@ -47,27 +47,26 @@ func mix(x uint64) uint64 {
 	return x ^ x>>32
 }
 
-func to4(p netip.Prefix) key4 {
+func to4(p netip.Prefix) (k key4) {
 	a := p.Addr().As4()
-	return key4(uint64(binary.BigEndian.Uint32(a[:])) | uint64(p.Bits()+1)<<32)
+	k[0] = byte(p.Bits() + 1)
+	copy(k[1:], a[:])
+	return k
 }
 
-func to6(p netip.Prefix) key6 {
+func to6(p netip.Prefix) (k key6) {
 	a := p.Addr().As16()
-	return key6{binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:]), uint64(p.Bits() + 1)}
+	k[0] = byte(p.Bits() + 1)
+	copy(k[1:], a[:])
+	return k
 }
 
 func (k key4) prefix() netip.Prefix {
-	var a [4]byte
-	binary.BigEndian.PutUint32(a[:], uint32(k))
-	return netip.PrefixFrom(netip.AddrFrom4(a), int(k>>32)-1)
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte(k[1:])), int(k[0])-1)
 }
 
 func (k key6) prefix() netip.Prefix {
-	var a [16]byte
-	binary.BigEndian.PutUint64(a[:8], k.hi)
-	binary.BigEndian.PutUint64(a[8:], k.lo)
-	return netip.PrefixFrom(netip.AddrFrom16(a), int(k.length)-1)
+	return netip.PrefixFrom(netip.AddrFrom16([16]byte(k[1:])), int(k[0])-1)
 }
 
 // get returns the value of a prefix.
@@ -111,36 +110,44 @@ func (s *shadow) delete(p netip.Prefix) {
 func (s *shadow) all(f func(netip.Prefix, *uint32) bool) {
 	for i := range s.v4 {
 		for j := range s.v4[i].keys {
-			if k := s.v4[i].keys[j]; k != 0 && !f(k.prefix(), &s.v4[i].values[j]) {
+			if k := s.v4[i].keys[j]; k[0] != 0 && !f(k.prefix(), &s.v4[i].values[j]) {
 				return
 			}
 		}
 	}
 	for i := range s.v6 {
 		for j := range s.v6[i].keys {
-			if k := s.v6[i].keys[j]; k.length != 0 && !f(k.prefix(), &s.v6[i].values[j]) {
+			if k := s.v6[i].keys[j]; k[0] != 0 && !f(k.prefix(), &s.v6[i].values[j]) {
 				return
 			}
 		}
 	}
 }
 
-// shard is one open-addressing table with linear probing and no tombstones.
+// shard is one open-addressing table with linear probing and no tombstones. It
+// is at most five sixths full.
 type shard[K keyOf[K]] struct {
 	keys   []K
 	values []uint32
 	used   int
 }
 
+const firstSlots = 8
+
+// home is where a key belongs. The shard was chosen by the upper bits.
+func (s *shard[K]) home(h uint64) int { return int(uint64(uint32(h)) * uint64(len(s.keys)) >> 32) }
+
 func (s *shard[K]) slot(k K, h uint64) (int, bool) {
 	var empty K
-	mask := len(s.keys) - 1
-	for i := int(h) & mask; ; i = (i + 1) & mask {
+	for i := s.home(h); ; {
 		if s.keys[i] == k {
 			return i, true
 		}
 		if s.keys[i] == empty {
 			return i, false
+		}
+		if i++; i == len(s.keys) {
+			i = 0
 		}
 	}
 }
@@ -154,23 +161,25 @@ func (s *shard[K]) get(k K, h uint64) (uint32, bool) {
 }
 
 func (s *shard[K]) set(k K, h uint64, value uint32) (added int) {
-	if s.used*5 >= len(s.keys)*4 {
-		s.grow()
+	if len(s.keys) > 0 {
+		if i, ok := s.slot(k, h); ok {
+			s.values[i] = value
+			return 0
+		}
 	}
-	i, ok := s.slot(k, h)
+	if n := len(s.keys); s.used+1 > n-n/6 || n == 0 {
+		s.resize(max(firstSlots, n+n/6))
+	}
+	i, _ := s.slot(k, h)
 	s.keys[i], s.values[i] = k, value
-	if ok {
-		return 0
-	}
 	s.used++
 	return 1
 }
 
-func (s *shard[K]) grow() {
+func (s *shard[K]) resize(n int) {
 	var empty K
 	old := *s
-	size := 1 << bits.Len(uint(max(len(old.keys), 4)))
-	s.keys, s.values = make([]K, size), make([]uint32, size)
+	s.keys, s.values = make([]K, n), make([]uint32, n)
 	for i, k := range old.keys {
 		if k != empty {
 			j, _ := s.slot(k, k.hash())
@@ -180,7 +189,7 @@ func (s *shard[K]) grow() {
 }
 
 // delete moves back what was displaced by the deleted key, so that a probe
-// never has to go on over a hole.
+// never has to go on over a hole, and gives memory back after many went.
 func (s *shard[K]) delete(k K, h uint64) (deleted int) {
 	if s.used == 0 {
 		return 0
@@ -190,15 +199,25 @@ func (s *shard[K]) delete(k K, h uint64) (deleted int) {
 		return 0
 	}
 	var empty K
-	mask := len(s.keys) - 1
-	for i := (hole + 1) & mask; s.keys[i] != empty; i = (i + 1) & mask {
-		home := int(s.keys[i].hash()) & mask
-		if (i-home)&mask >= (i-hole)&mask {
+	n := len(s.keys)
+	for i := hole; ; {
+		if i++; i == n {
+			i = 0
+		}
+		if s.keys[i] == empty {
+			break
+		}
+		if home := s.home(s.keys[i].hash()); (i-home+n)%n >= (i-hole+n)%n {
 			s.keys[hole], s.values[hole] = s.keys[i], s.values[i]
 			hole = i
 		}
 	}
 	s.keys[hole], s.values[hole] = empty, 0
-	s.used--
+	switch s.used--; {
+	case s.used == 0:
+		s.keys, s.values = nil, nil
+	case n > 4*firstSlots && s.used < n/4:
+		s.resize(s.used*3/2 + firstSlots)
+	}
 	return 1
 }

@@ -13,7 +13,7 @@ func (s *shadow) part(i int, f func(netip.Prefix, *uint32)) {
 	if i < shards {
 		t := &s.v4[i]
 		for j, k := range t.keys {
-			if k != 0 {
+			if k[0] != 0 {
 				f(k.prefix(), &t.values[j])
 			}
 		}
@@ -21,7 +21,7 @@ func (s *shadow) part(i int, f func(netip.Prefix, *uint32)) {
 	}
 	t := &s.v6[i-shards]
 	for j, k := range t.keys {
-		if k.length != 0 {
+		if k[0] != 0 {
 			f(k.prefix(), &t.values[j])
 		}
 	}
