@@ -27,5 +27,5 @@ const (
 	leastLimit = 2 * time.Minute
 	times      = 10
 	// patience is how long a contender has for what isn't measured, as for its sessions.
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 )
