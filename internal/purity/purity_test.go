@@ -12,7 +12,7 @@ import (
 // pure are the package roots that decide; their sub-packages touch the world.
 var pure = []string{
 	"events", "projector", "vrf", "ipv6", "migrations",
-	"internal/bgp", "internal/bfd", "internal/handover", "internal/dhcp", "internal/audit", "internal/access", "internal/arrival", "internal/pace", "internal/scale",
+	"internal/bgp", "internal/bfd", "internal/handover", "internal/dhcp", "internal/audit", "internal/access", "internal/arrival", "internal/bench", "internal/pace", "internal/scale",
 	"internal/bench", "internal/bench/report",
 }
 
