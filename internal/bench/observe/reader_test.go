@@ -137,6 +137,14 @@ func testReader(k *kernel) {
 	k.expect("a foreign one", Difference{Foreign: 1})
 	k.ip("route del %s table 90", foreign)
 	k.expect("all again", Difference{})
+	family := bench.Family(4)
+	if k.table.Address(0).Is6() {
+		family = 6
+	}
+	if err := Empty(k.site, family); err != nil {
+		k.Fatal(err)
+	}
+	k.expect("emptied", Difference{Missing: 100})
 }
 
 // otherHost is an address in plane b that is no next hop of the first routes.

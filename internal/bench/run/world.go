@@ -74,7 +74,7 @@ func (w *world) close() error {
 		err = errors.Join(err, w.reader.Close())
 	}
 	if w.site != nil {
-		err = errors.Join(err, w.site.Close())
+		err = errors.Join(err, observe.Empty(w.site, w.job.Family), w.site.Close())
 	}
 	return err
 }

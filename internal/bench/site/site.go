@@ -138,6 +138,11 @@ func remove(ctx context.Context, ns string) error {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is as good
 		}
 	}
+	// The kernel would take minutes to end a namespace with many routes through next-hop
+	// objects, and hold up all others meanwhile.
+	for _, family := range []string{"-4", "-6"} {
+		_, _ = ip(ctx, "", "-n", ns, family, "route", "flush", "table", strconv.Itoa(Table)) // there may be no such table
+	}
 	_, err = ip(ctx, "", "netns", "del", ns)
 	return err
 }
