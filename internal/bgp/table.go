@@ -36,9 +36,11 @@ const (
 	shardCount = 1 << shardBits
 	firstRows  = 8
 
-	// The meta word of a row that exists is its prefix length + 1, and a flag.
+	// The meta word of a row that exists is its prefix length + 1, and flags: it
+	// waits for the writer, or it waits for a session before that.
 	metaLength = 0xff
 	metaDirty  = 0x100
+	metaHeld   = 0x200
 )
 
 func newTable(f Family, cells int, seed [2]uint64) *table {
@@ -122,7 +124,7 @@ func (t *table) put(k *key) (*shard, []uint32) {
 		return s, t.row(s, i)
 	}
 	if n := t.capacity(s); int(s.used)+1 > n-n/5 {
-		t.resize(s, max(firstRows, n+n/4))
+		t.resize(s, max(firstRows, n+n/8))
 		i, _ = t.find(s, h, k)
 	}
 	row := t.row(s, i)
