@@ -70,6 +70,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 // ErrLeft.
 func (a *Agent) Run(ctx context.Context) error {
 	a.started = time.Now()
+	boundGarbage()
 	socket := a.socket()
 	listener, err := socket.listen(ctx) // first, since it keeps a second agent out
 	if err != nil {
