@@ -66,6 +66,7 @@ type Config struct {
 	// there: the first OPEN to each peer carries the R bit and the F bits.
 	Restarting bool
 	Peers      []Peer
+	Steps      Steps // nil: nobody is told
 
 	openWait time.Duration // the least that a peer gets for its OPEN: it may be starting
 }
@@ -111,6 +112,9 @@ func (c *Config) setDefaults() {
 		if *at == 0 {
 			*at = def
 		}
+	}
+	if c.Steps == nil {
+		c.Steps = untold{}
 	}
 	peers := make([]Peer, len(c.Peers))
 	for i, p := range c.Peers {

@@ -33,9 +33,14 @@ type rib struct {
 
 	mu      sync.Mutex
 	rib     *bgp.RIB
+	heard   []time.Time     // when each session that tells its table was heard of last
 	idle    []chan struct{} // closed when nothing is pending
 	lastErr error
 	errs    uint64
+
+	steps Steps
+	since time.Time // since when there may be something to write; zero: there is nothing
+	busy  bool      // and some of it was
 
 	watcher func()         // called when a watched prefix changed, or was written
 	writing []netip.Prefix // watched prefixes of the batch that is being written
@@ -52,13 +57,19 @@ func newRIB(name string, peers []*peer, log *slog.Logger) *rib {
 			}
 		}
 	}
-	return &rib{vrf: name, peers: peers, log: log.With("vrf", name), wake: make(chan struct{}, 1), rib: bgp.NewRIB(c)}
+	return &rib{vrf: name, peers: peers, log: log.With("vrf", name), wake: make(chan struct{}, 1), rib: bgp.NewRIB(c), heard: make([]time.Time, len(peers))}
 }
 
 // update applies a message of a session.
 func (r *rib) update(source int, u *bgp.Update) {
 	defer r.poke()
-	r.view(func(b *bgp.RIB) { b.Update(source, u) })
+	r.view(func(b *bgp.RIB) {
+		b.Update(source, u)
+		r.began()
+		if b.Gathering() {
+			r.heard[source] = time.Now()
+		}
+	})
 }
 
 func (r *rib) poke() {
@@ -71,11 +82,14 @@ func (r *rib) poke() {
 // walk takes a walk, step by step, so that the other sessions and the writer
 // get their turn in between.
 func (r *rib) walk(start func(*bgp.RIB) *bgp.Walk) {
+	began := time.Now()
+	defer func() { r.steps.Walked(time.Since(began)) }()
 	var w *bgp.Walk
 	for more := true; more; {
 		r.view(func(b *bgp.RIB) {
 			if w == nil {
 				w = start(b)
+				r.began()
 			}
 			more = w.Step()
 		})
@@ -126,12 +140,17 @@ func (r *rib) run(ctx context.Context, fib FIB) {
 			r.walk((*bgp.RIB).Retry)
 		default:
 		}
+		waiting := r.rested()
 		if changes = r.take(changes[:0], batch); len(changes) == 0 {
 			r.wrote()
 			if retry == nil {
 				pause = firstPause
 			}
-			retry = r.wait(ctx, retry, r.wake)
+			var look <-chan time.Time
+			if waiting {
+				look = time.After(lookAtRests)
+			}
+			retry = r.wait(ctx, retry, r.wake, look)
 			continue
 		}
 		left := patience
@@ -142,17 +161,18 @@ func (r *rib) run(ctx context.Context, fib FIB) {
 			pause = min(2*pause, longestPause)
 		}
 		if !written {
-			retry = r.wait(ctx, retry, nil)
+			retry = r.wait(ctx, retry, nil, nil)
 		}
 	}
 }
 
-// wait waits for a wake-up or the time to retry, and gives the timer back if
-// that was not it.
-func (r *rib) wait(ctx context.Context, retry <-chan time.Time, wake <-chan struct{}) <-chan time.Time {
+// wait waits for a wake-up, the time to look, or the time to retry, and gives the
+// timer of that back if it was not it.
+func (r *rib) wait(ctx context.Context, retry <-chan time.Time, wake <-chan struct{}, look <-chan time.Time) <-chan time.Time {
 	select {
 	case <-ctx.Done():
 	case <-wake:
+	case <-look:
 	case <-retry:
 		r.walk((*bgp.RIB).Retry)
 		return nil
@@ -166,7 +186,9 @@ func (r *rib) take(dst []vrf.Change, n int) []vrf.Change {
 	defer r.mu.Unlock()
 	dst = r.rib.AppendChanges(dst, n)
 	r.writing = r.rib.Handed()
+	r.busy = r.busy || len(dst) > 0
 	if len(dst) == 0 && r.rib.Failed() == 0 {
+		r.settle()
 		for _, c := range r.idle {
 			close(c)
 		}

@@ -32,6 +32,7 @@ type Speaker struct {
 
 	mu      sync.Mutex
 	said    bool                          // Announce was called
+	saidAt  time.Time                     // the last time
 	sets    map[string][]bgp.Announcement // in the order of their prefixes
 	leave   bool                          // for good
 	running bool
@@ -53,7 +54,7 @@ func New(c Config, fib FIB, log *slog.Logger) *Speaker {
 	}
 	for name, peers := range byVRF {
 		r := newRIB(name, peers, log)
-		r.watcher = s.signalWatched
+		r.watcher, r.steps = s.signalWatched, c.Steps
 		s.ribs[name] = r
 		for _, p := range peers {
 			p.rib = r
@@ -137,7 +138,7 @@ func (s *Speaker) Announce(set []bgp.Announcement) {
 		sets[vrf], set = set[:n:n], set[n:]
 	}
 	s.mu.Lock()
-	s.sets, s.said = sets, true
+	s.sets, s.said, s.saidAt = sets, true, time.Now()
 	s.mu.Unlock()
 	for _, p := range s.peers {
 		p.poke()

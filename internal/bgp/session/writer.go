@@ -27,6 +27,8 @@ type writer struct {
 	ended bool // End-of-RIB was sent
 	wake  chan struct{}
 
+	saidAt time.Time // when that was said which the peer was told last
+
 	departed atomic.Bool // the peer was told that we leave
 
 	mu     sync.Mutex
@@ -38,7 +40,7 @@ func newWriter(p *peer, conn net.Conn, neg *negotiated) *writer {
 	w := &writer{
 		p: p, conn: conn, neg: neg, wake: make(chan struct{}, 1),
 		style: style{as: p.s.cfg.AS, ebgp: p.cfg.AS != p.s.cfg.AS, as4: neg.as4},
-		hops:  p.ownHops(conn, neg),
+		hops:  p.ownHops(conn, neg), saidAt: p.s.saidSince(),
 	}
 	w.poke()
 	return w
@@ -111,6 +113,7 @@ func (w *writer) work() error {
 			}
 		}
 	}
+	saidAt, before := w.p.s.saidSince(), w.p.counters.updatesOut.Load()
 	set, ok := w.p.s.announced(w.p.cfg.VRF)
 	if !ok {
 		return nil // nobody said yet what to announce: no End-of-RIB either
@@ -120,6 +123,7 @@ func (w *writer) work() error {
 			return err
 		}
 	}
+	w.sent(saidAt, w.p.counters.updatesOut.Load()-before)
 	return w.end()
 }
 
