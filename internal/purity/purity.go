@@ -20,7 +20,7 @@ var allowed = map[string]bool{
 	"encoding": true, "encoding/base64": true, "encoding/binary": true, "encoding/hex": true, "encoding/json": true,
 	"errors": true, "fmt": true, "hash": true, "hash/crc32": true, "hash/fnv": true, "io": true, "iter": true,
 	"maps": true, "math": true, "math/bits": true, "net/netip": true, "reflect": true, "regexp": true, "slices": true,
-	"sort": true, "strconv": true, "strings": true, "time": true, "unicode": true, "unicode/utf8": true, "unsafe": true,
+	"sort": true, "strconv": true, "strings": true, "sync/atomic": true, "time": true, "unicode": true, "unicode/utf8": true, "unsafe": true,
 }
 
 // forbidden are the names of allowed packages that ask the clock, wait, or print.
