@@ -325,10 +325,10 @@ func TestAnyOrderOfEventsEqualsTheReference(t *testing.T) {
 			"update":  m.update,
 			"update2": m.update,
 			"session": m.session, "gather": m.gather,
-			"write":   m.write,
-			"retry":   func(*rapid.T) { m.rib.Retry().Run() },
-			"":        func(*rapid.T) {},
-			"check":   m.check,
+			"write": m.write,
+			"retry": func(*rapid.T) { m.rib.Retry().Run() },
+			"":      func(*rapid.T) {},
+			"check": m.check,
 		})
 		m.check(t)
 	})
