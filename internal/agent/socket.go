@@ -26,6 +26,7 @@ type socket struct {
 	path    string
 	answers map[string]answer
 	orders  map[string]http.Handler // for root, and who the agent runs as
+	private map[string]http.Handler // questions, for the same
 	log     *slog.Logger
 }
 
@@ -38,6 +39,10 @@ func (s *socket) Serve(ctx context.Context, listener net.Listener) error {
 	for path, h := range s.orders {
 		mux.Handle("POST "+path, ordered(h))
 	}
+	for path, h := range s.private {
+		mux.Handle("GET "+path, ordered(h))
+	}
+	mux.Handle("GET "+pathProfile, profiles())
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ConnContext: withUser}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hostroute/hostroute/internal/config"
+)
+
+func TestProfilesOnSocket(t *testing.T) {
+	s := &socket{path: filepath.Join(t.TempDir(), "s"), log: slog.New(slog.DiscardHandler)}
+	listener, err := s.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", s.path)
+	}}}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://agent"+pathProfile+"goroutine?debug=1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusOK || !strings.Contains(string(text), "goroutine profile:") {
+		t.Errorf("answered %s: %.200s", response.Status, text)
+	}
+}
+
+// The socket's group may ask, but neither order nor look into memory.
+func TestProfilesOfOthers(t *testing.T) {
+	for _, path := range []string{"", "heap", "profile", "trace", "cmdline", "symbol"} {
+		for who, ctx := range map[string]context.Context{
+			"unknown":      t.Context(),
+			"another user": context.WithValue(t.Context(), userKey{}, uint32(4242)),
+		} {
+			w := httptest.NewRecorder()
+			profiles().ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, pathProfile+path, nil))
+			if w.Code != http.StatusForbidden {
+				t.Errorf("%s got %d for %q, want 403", who, w.Code, path)
+			}
+		}
+	}
+}
+
+func TestNoProfilesOnMetrics(t *testing.T) {
+	m := newMonitor(config.Metrics{}, prometheus.NewRegistry(), nil, slog.New(slog.DiscardHandler))
+	for _, path := range []string{"", "heap", "profile", "trace", "cmdline", "symbol"} {
+		w := httptest.NewRecorder()
+		m.handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, pathProfile+path, nil))
+		if w.Code != http.StatusNotFound {
+			t.Errorf("monitoring answers %d for %q, want 404", w.Code, path)
+		}
+	}
+}
