@@ -34,6 +34,7 @@ type fibVRF struct {
 	// comparing: routes that are written or learned are marked as seen.
 	comparing bool
 	batch     []RouteWrite
+	bySlice   map[*NextHop]*sliceSet
 	staged
 }
 
@@ -62,7 +63,7 @@ func NewFIB(plane Dataplane, vrfs []VRF, uplinks []Uplink) *FIB {
 	f := &FIB{plane: plane, vrfs: map[string]*fibVRF{}, uplinks: map[string]*fibUplink{}, resilience: DefaultResilience}
 	slot := assignSlots(vrfs)
 	for _, v := range vrfs {
-		f.vrfs[v.Name] = &fibVRF{VRF: v, hops: newHopTable(slot[v.Name]), dirty: map[netip.Prefix]struct{}{}}
+		f.vrfs[v.Name] = &fibVRF{VRF: v, hops: newHopTable(slot[v.Name]), dirty: map[netip.Prefix]struct{}{}, bySlice: map[*NextHop]*sliceSet{}}
 	}
 	for _, u := range uplinks {
 		f.uplinks[u.Name] = &fibUplink{Uplink: u}
@@ -115,127 +116,6 @@ func (f *FIB) vrf(ctx context.Context, name string) (*fibVRF, error) {
 	return v, err
 }
 
-// staged is the batch being built, and the next hops seen in this Apply by the
-// identity of their slice, which changes share.
-type staged struct {
-	changes []stagedRoute
-	newSets []uint32 // and those whose members changed
-	bySlice map[*NextHop]*sliceSet
-}
-
-type sliceSet struct {
-	length  int
-	members []uint32
-	set     uint32 // shared by all routes with these; 0: not asked for yet
-	ipv4    bool   // some gateway is IPv4
-	several bool   // origins: there are several gateways on one uplink
-}
-
-type stagedRoute struct {
-	prefix netip.Prefix
-	set    uint32 // 0: withdrawn
-	verb   Verb
-}
-
-func (s *staged) begin() { s.bySlice = map[*NextHop]*sliceSet{} }
-
-func (s *staged) full() bool { return len(s.changes) >= batchRoutes || len(s.newSets) >= batchRoutes }
-
-// stage puts a change into the shadow and the batch.
-func (f *FIB) stage(ctx context.Context, v *fibVRF, c Change) (err error) {
-	if !c.Prefix.IsValid() || c.Prefix != c.Prefix.Masked() || c.Prefix.Addr().Is4In6() {
-		return errors.New("not a prefix: write it without host bits")
-	}
-	value, had := v.routes.get(c.Prefix)
-	if had && value&pending != 0 {
-		err = f.flush(ctx, v) // its first write may fail, and then this one is another
-		value, had = v.routes.get(c.Prefix)
-	}
-	_, isDirty := v.dirty[c.Prefix]
-	old := value & setMask
-	set, refused := f.setOf(v, c, old)
-	switch {
-	case refused != nil:
-		return errors.Join(err, refused)
-	case set == 0 && !had && !isDirty:
-		return err
-	case had && old == set && set != 0 && !isDirty && !v.hops.lostOwn(set):
-		v.routes.set(c.Prefix, set|value&seen) // confirmed
-		return err
-	}
-	verb, mark := Replace, uint32(0)
-	if isDirty || !had || value&lost != 0 || old != 0 && v.hops.sets[old].absent() {
-		verb, mark = Add, pending
-	}
-	if set == 0 {
-		v.routes.delete(c.Prefix)
-		verb = Delete
-	} else {
-		v.routes.set(c.Prefix, set|mark)
-		v.hops.ref(set)
-		if v.hops.lostOwn(set) { // the route goes with this batch
-			v.hops.sets[set].tried, v.hops.sets[set].stale = false, false
-		}
-	}
-	v.hops.unref(old)
-	v.changes = append(v.changes, stagedRoute{c.Prefix, set, verb})
-	return err
-}
-
-// setOf finds the set of a change's next hops and refuses what the kernel
-// would do wrong in silence. had is the set that the route has so far.
-func (f *FIB) setOf(v *fibVRF, c Change, had uint32) (uint32, error) {
-	if len(c.NextHops) == 0 {
-		return 0, nil
-	}
-	first := &c.NextHops[0]
-	seen := v.bySlice[first]
-	if seen == nil || seen.length != len(c.NextHops) {
-		var err error
-		if seen, err = f.membersOf(v, c.NextHops); err != nil {
-			return 0, err
-		}
-		v.bySlice[first] = seen
-	}
-	if c.Prefix.Addr().Is6() && seen.ipv4 {
-		return 0, ErrFamily
-	}
-	if f.resilient && seen.several {
-		if set, ok := v.ownSet(c.Prefix, had, seen.members); ok {
-			return set, nil
-		}
-	}
-	if seen.set == 0 {
-		set, err := v.hops.set(seen.members)
-		if err != nil {
-			return 0, err
-		}
-		if seen.set = set; !v.hops.sets[set].tried {
-			v.newSets = append(v.newSets, set)
-		}
-	}
-	return seen.set, nil
-}
-
-// membersOf finds the members for next hops, and what kind of set they are.
-func (f *FIB) membersOf(v *fibVRF, hops []NextHop) (*sliceSet, error) {
-	seen := &sliceSet{length: len(hops)}
-	for i, h := range hops {
-		u := f.uplinks[h.Uplink]
-		if u == nil || u.VRF != v.Name {
-			return nil, fmt.Errorf("%s on %s: %w", h.Gateway, h.Uplink, ErrMixedVRF)
-		}
-		if !h.Gateway.IsValid() || h.Gateway.Is4In6() || h.Gateway.Zone() != "" || h.Gateway.IsUnspecified() {
-			return nil, fmt.Errorf("gateway %s on %s: not an address of a router", h.Gateway, h.Uplink)
-		}
-		seen.ipv4 = seen.ipv4 || h.Gateway.Is4()
-		seen.several = seen.several || slices.ContainsFunc(hops[:i], func(o NextHop) bool { return o.Uplink == h.Uplink && o != h })
-	}
-	var err error
-	seen.members, err = v.hops.intern(hops)
-	return seen, err
-}
-
 // flush makes the next hops that the batch needs and writes the batch.
 func (f *FIB) flush(ctx context.Context, v *fibVRF) error {
 	var errs errorList
@@ -283,9 +163,12 @@ func (v *fibVRF) write(prefix netip.Prefix, set uint32, verb Verb) RouteWrite {
 func (f *FIB) write(ctx context.Context, v *fibVRF) error {
 	var errs errorList
 	var again []RouteWrite
-	failed := map[int]bool{}
+	var failed map[int]bool // most batches have none
 	err := f.plane.WriteRoutes(ctx, v.batch, func(i int, err error) {
 		w := v.batch[i]
+		if failed == nil {
+			failed = map[int]bool{}
+		}
 		failed[i] = true
 		if w.Verb == Add && errors.Is(err, ErrExists) {
 			again = append(again, w)

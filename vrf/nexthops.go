@@ -44,6 +44,7 @@ type hopSet struct {
 	tried   bool       // it was settled once, so its routes may have been written
 	stale   bool       // its routes must be written again
 	fresh   bool       // and are not in the kernel
+	age     uint32     // how many sets had this place before
 }
 
 func (s *hopSet) ready() bool { return s.group != nil || s.hops != nil }
@@ -108,7 +109,7 @@ func (t *hopTable) put(i uint32, members []uint32) {
 }
 
 func (t *hopTable) fill(i uint32, members []uint32) {
-	t.sets[i] = hopSet{members: members}
+	t.sets[i] = hopSet{members: members, age: t.sets[i].age}
 	for _, m := range members {
 		t.members[m].refs++
 	}
@@ -171,7 +172,7 @@ func (t *hopTable) collect() []NextHopOp {
 			delete(t.byKey, string(t.keyOf(s.members)))
 		}
 		t.leave(s.members)
-		t.sets[i] = hopSet{}
+		t.sets[i] = hopSet{age: s.age + 1}
 		t.freeS = append(t.freeS, i)
 	}
 	t.unused = t.unused[:0]
