@@ -31,7 +31,11 @@ type FollowerOptions struct {
 	Interval time.Duration
 	// Timeout is how long an answer may pause; 5 s by default.
 	Timeout time.Duration
-	Logger  *slog.Logger
+	// Received, if set, is told of each live message that changes State, before Changes
+	// signals it, and when the log stored that. It must not wait. What a snapshot brings
+	// isn't told of.
+	Received func(stored time.Time)
+	Logger   *slog.Logger
 }
 
 // Cursor says how far a State has come. The ticks are those of the hypervisor
@@ -64,6 +68,7 @@ type Follower struct {
 	hypervisor string
 	interval   time.Duration
 	timeout    time.Duration
+	received   func(stored time.Time)
 	asker      string // tells its requests from those of others
 	log        *slog.Logger
 	changes    chan struct{}
@@ -104,10 +109,13 @@ func NewFollower(nc *nats.Conn, hypervisor string, o FollowerOptions) *Follower 
 	if o.Timeout <= 0 {
 		o.Timeout = pace.AnswerTimeout
 	}
+	if o.Received == nil {
+		o.Received = func(time.Time) {}
+	}
 	return &Follower{
 		nc: nc, hypervisor: hypervisor, interval: o.Interval, timeout: o.Timeout,
-		log:     orDiscard(o.Logger).With("hypervisor", hypervisor),
-		asker:   nuid.Next(),
+		log:   orDiscard(o.Logger).With("hypervisor", hypervisor),
+		asker: nuid.Next(), received: o.Received,
 		changes: make(chan struct{}, 1), inSync: make(chan struct{}),
 		state: o.State.Clone(), cursor: o.Cursor, pending: map[string]staged{},
 		ended: map[string]bool{}, doubted: make(chan struct{}, 1),

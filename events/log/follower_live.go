@@ -97,6 +97,7 @@ func (f *Follower) tick(r raw) error {
 	f.cursor.Tick = r.link()
 	f.status.Registered = true
 	if changed {
+		f.received(r.Time)
 		f.signal()
 	}
 	return nil
@@ -149,6 +150,7 @@ func (f *Follower) netTick(r raw) error {
 	changed := f.put(subject, register)
 	f.cursor.NetTick = r.link()
 	if changed {
+		f.received(r.Time)
 		f.signal()
 	}
 	return nil

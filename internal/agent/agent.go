@@ -35,6 +35,8 @@ type Agent struct {
 	drain   *drainWatch
 	effects *effects
 	written *writtenFIB
+	flight  *flightRecorder
+	steps   *steps
 }
 
 // AllowMassWithdrawal has the agent believe a log from which many guests have
@@ -55,7 +57,10 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 		ledger: newLogTask(cfg, log),
 		guests: newServices(log),
 	}
-	a.apply = newApplier(cfg.Hypervisor, host, a.ledger, a.kernel, a.guests, log)
+	a.flight = newFlightRecorder(cfg.FlightRecorder, cfg.State, log.With("task", "flight recorder"))
+	a.steps = newSteps(a.flight)
+	a.apply = newApplier(cfg.Hypervisor, host, a.ledger, timedKernel{a.kernel, a.steps}, a.guests, log)
+	a.apply.steps, a.ledger.steps = a.steps, a.steps
 	a.effects = &effects{hypervisor: cfg.Hypervisor, look: a.holdings}
 	a.drain = newDrainWatch(cfg.Hypervisor, a.ledger.State, a.effects.Wake, log.With("task", "drain"))
 	a.apply.rounded, a.ledger.connected = a.effects.Wake, a.effects.serve
@@ -83,14 +88,16 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("reading the learned routes of a former run: %w", err)
 	}
 	a.log.Info("agent starts", "hypervisor", a.cfg.Hypervisor, "adopted_routes", adopted)
-	a.written = newWrittenFIB(a.fib, a.effects.Wake)
-	a.speaker = session.New(sessionConfig(a.cfg, adopted > 0), a.written, a.log.With("task", "bgp"))
+	a.written = newWrittenFIB(timedFIB{a.fib, a.steps}, a.effects.Wake)
+	sessions := sessionConfig(a.cfg, adopted > 0)
+	sessions.Steps = a.steps
+	a.speaker = session.New(sessions, a.written, a.log.With("task", "bgp"))
 	a.apply.announcer, a.apply.moving.paths = a.speaker, a.speaker
 	if err := a.preflight(ctx); err != nil {
 		return err
 	}
 	a.links = newLinkWatch(a.cfg, a.fib, a.speaker, a.kernel, a.apply.Notice, a.log.With("task", "links"))
-	mender := newMender(a.cfg.Host().VRFs, a.fib, a.apply.Notice, a.links.problem, a.log.With("task", "routes"))
+	mender := newMender(a.cfg.Host().VRFs, timedVerify{a.fib, a.steps}, a.apply.Notice, a.links.problem, a.log.With("task", "routes"))
 	a.links.routes = mender.Notice
 
 	a.ledger.prepare.Do(a.ledger.restore) // for the first round that may use it
@@ -115,6 +122,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.manager().Run(ctx) })
 	group.Go(func() error { return a.watchdog(ctx) })
 	group.Go(func() error { return a.monitoring().Run(ctx) })
+	group.Go(func() error { return a.flight.Run(ctx) })
 	group.Go(func() error { return panicWhenTold(ctx) })
 	group.Go(func() error { return socket.Serve(ctx, listener) })
 	return group.Wait()

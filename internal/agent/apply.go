@@ -74,6 +74,7 @@ type applier struct {
 	guests     guestServer
 	rounded    func() // called after each round of Run; it must not wait
 	moving     *moving
+	steps      *steps // may be nil
 	desirer    *projector.Desirer
 	log        *slog.Logger
 
@@ -211,11 +212,13 @@ func (a *applier) complain(err error) (failed bool) {
 // round is one comparison. It tells whether it announced: whether the
 // projection was known, and what the kernel has.
 func (a *applier) round(ctx context.Context) (bool, error) {
+	a.steps.Taken()
 	before, said := a.begin()
 	known, inSync := a.projection.Known(), a.projection.InSync()
 	state, now := a.projection.State(), a.moving.now()
 	arrived := a.moving.arrived(now, state)
 	host := a.desirer.Desired(state, arrived)
+	a.steps.Projected()
 	desired := a.fixed
 	taps, problems := a.servable(host)
 	had := a.snapshot().present
@@ -237,6 +240,7 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 		a.announce(intersect(before, union(routed(host, desired.Taps), beyond)))
 	}
 	planned, err := a.apply(ctx, desired, inSync)
+	a.steps.Applied(planned)
 	err = errors.Join(err, unread)
 	present := a.noteRound(host, desired.Taps, problems, err)
 	if a.moving.awaited && !maps.Equal(had, present) {
@@ -251,6 +255,7 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 	if known = known && planned && unread == nil; known {
 		a.announce(union(reachable(host, desired.Taps, present, refused), beyond))
 	}
+	a.steps.Announced(known, planned)
 	a.tell(host, present, expected(state, host, a.hypervisor))
 	return known, err
 }

@@ -30,8 +30,8 @@ func withUser(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// ordered keeps orders to root and to the agent's own user: the group of the
-// socket may ask, and not give any.
+// ordered keeps orders, and questions about the process itself, to root and to the
+// agent's own user: the group of the socket may ask about routes and guests.
 func ordered(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		uid, known := r.Context().Value(userKey{}).(uint32)

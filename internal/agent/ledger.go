@@ -33,6 +33,8 @@ type logTask struct {
 	prepare sync.Once         // restores
 	doubted atomic.Bool       // see orphanage; while it is, no snapshot is written
 
+	steps *steps // told of events that come; may be nil
+
 	// connected works on the connection that the log is followed by; set before Run.
 	connected func(context.Context, *nats.Conn, *logTask) error
 
@@ -260,7 +262,7 @@ func (t *logTask) onServer(ctx context.Context, nc *nats.Conn) error {
 // follow runs the follower and passes its signals on.
 func (t *logTask) follow(ctx context.Context, nc *nats.Conn) error {
 	t.mu.Lock()
-	f := log.NewFollower(nc, t.cfg.Hypervisor, log.FollowerOptions{State: t.restored, Cursor: t.cursor, Logger: t.log})
+	f := log.NewFollower(nc, t.cfg.Hypervisor, log.FollowerOptions{State: t.restored, Cursor: t.cursor, Received: t.steps.Received, Logger: t.log})
 	t.follower = f
 	t.mu.Unlock()
 	group, ctx := errgroup.WithContext(ctx)

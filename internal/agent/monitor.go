@@ -48,7 +48,7 @@ type monitor struct {
 func (a *Agent) monitoring() *monitor {
 	log := a.log.With("task", "metrics")
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(newCollector(a.observe), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(newCollector(a.observe), a.steps, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return newMonitor(a.cfg.Metrics, registry, a.status, log)
 }
 

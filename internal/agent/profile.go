@@ -76,12 +76,12 @@ func noting(one *sync.Mutex, name string, on, off func()) http.Handler {
 
 // serve answers with the last seconds.
 func (f *flightRecorder) serve(w http.ResponseWriter, _ *http.Request) {
-	if !f.running.Load() {
+	if f == nil || !f.running.Load() {
 		http.Error(w, errNotRecording.Error(), http.StatusConflict)
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if err := f.WriteTo(w); err != nil {
+	if err := f.copyTo(w); err != nil {
 		f.log.Warn("answering with the last seconds", "err", err)
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,7 +19,7 @@ import (
 )
 
 func TestProfilesOnSocket(t *testing.T) {
-	s := &socket{path: filepath.Join(t.TempDir(), "s"), log: slog.New(slog.DiscardHandler)}
+	s := &socket{path: filepath.Join(t.TempDir(), "s"), log: slog.New(slog.DiscardHandler), private: profiles(nil)}
 	listener, err := s.listen(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +36,7 @@ func TestProfilesOnSocket(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", s.path)
 	}}}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://agent"+pathProfile+"goroutine?debug=1", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://agent"+PathProfile+"goroutine?debug=1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,13 +56,14 @@ func TestProfilesOnSocket(t *testing.T) {
 
 // The socket's group may ask, but neither order nor look into memory.
 func TestProfilesOfOthers(t *testing.T) {
-	for _, path := range []string{"", "heap", "profile", "trace", "cmdline", "symbol"} {
+	s := &socket{private: profiles(nil)}
+	for path := range s.private {
 		for who, ctx := range map[string]context.Context{
 			"unknown":      t.Context(),
 			"another user": context.WithValue(t.Context(), userKey{}, uint32(4242)),
 		} {
 			w := httptest.NewRecorder()
-			profiles().ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, pathProfile+path, nil))
+			s.mux().ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil))
 			if w.Code != http.StatusForbidden {
 				t.Errorf("%s got %d for %q, want 403", who, w.Code, path)
 			}
@@ -70,9 +73,10 @@ func TestProfilesOfOthers(t *testing.T) {
 
 func TestNoProfilesOnMetrics(t *testing.T) {
 	m := newMonitor(config.Metrics{}, prometheus.NewRegistry(), nil, slog.New(slog.DiscardHandler))
-	for _, path := range []string{"", "heap", "profile", "trace", "cmdline", "symbol"} {
+	paths := append(slices.Collect(maps.Keys(profiles(nil))), PathProfile, PathProfile+"cmdline", PathProfile+"symbol")
+	for _, path := range paths {
 		w := httptest.NewRecorder()
-		m.handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, pathProfile+path, nil))
+		m.handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 		if w.Code != http.StatusNotFound {
 			t.Errorf("monitoring answers %d for %q, want 404", w.Code, path)
 		}

@@ -46,6 +46,8 @@ type Status struct {
 	Drain *log.Drain `json:"drain,omitempty"`
 	// Services are those of taps that don't run just now, and why.
 	Services []string `json:"services,omitempty"`
+	// Late is the last step that was late and recorded; absent: none was.
+	Late *LateStep `json:"late,omitempty"`
 }
 
 // LogStatus is how the agent stands with the log.

@@ -32,6 +32,17 @@ type socket struct {
 
 // Serve answers on a listener until the context ends.
 func (s *socket) Serve(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{Handler: s.mux(), ReadHeaderTimeout: 5 * time.Second, ConnContext: withUser}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// mux is who answers what.
+func (s *socket) mux() *http.ServeMux {
 	mux := http.NewServeMux()
 	for path, a := range s.answers {
 		mux.HandleFunc("GET "+path, s.handler(a))
@@ -42,14 +53,7 @@ func (s *socket) Serve(ctx context.Context, listener net.Listener) error {
 	for path, h := range s.private {
 		mux.Handle("GET "+path, ordered(h))
 	}
-	mux.Handle("GET "+pathProfile, profiles())
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ConnContext: withUser}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving %s: %w", s.path, err)
-	}
-	return nil
+	return mux
 }
 
 // listen makes the socket. One that a former run left behind is taken over; one

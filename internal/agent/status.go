@@ -16,7 +16,7 @@ import (
 
 // socket makes the task that answers the local host.
 func (a *Agent) socket() *socket {
-	return &socket{path: a.cfg.Socket, log: a.log, answers: map[string]answer{
+	return &socket{path: a.cfg.Socket, log: a.log, private: profiles(a.flight), answers: map[string]answer{
 		PathStatus:  func(*http.Request) (any, error) { return a.status(), nil },
 		PathDesired: func(*http.Request) (any, error) { return projector.Desired(a.ledger.State(), a.cfg.Hypervisor), nil },
 		PathRoutes:  a.routes,
@@ -62,6 +62,7 @@ func (a *Agent) look() (Status, []problem) {
 	}
 	s.Drain = a.drain.status()
 	s.Handover = a.apply.moving.status()
+	s.Late = a.flight.lastLate()
 	peers := a.peers()
 	s.Planes = a.planes(peers)
 	found := findings(s, peers)

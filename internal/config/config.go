@@ -21,6 +21,8 @@ type Config struct {
 	BGP        BGP      `yaml:"bgp"`
 	BFD        BFD      `yaml:"bfd"`
 	Metrics    Metrics  `yaml:"metrics"`
+	// FlightRecorder is what is kept of the last seconds.
+	FlightRecorder FlightRecorder `yaml:"flight_recorder"`
 }
 
 // Log is where the event log is. Exactly one of URL and Embedded is set.
@@ -113,6 +115,13 @@ func (p Percent) Fraction() float64 { return float64(p) / 100 }
 type Metrics struct {
 	Listen netip.AddrPort // invalid: nowhere
 	VRF    string         // the device that the socket is bound to; empty: the default VRF
+}
+
+// FlightRecorder is when a step of an event's or a route's way is late, so that what the
+// agent did meanwhile is recorded.
+type FlightRecorder struct {
+	Late time.Duration `yaml:"late"` // 0: never, and nothing is kept in memory
+	Keep int           `yaml:"keep"` // recordings, the newest ones
 }
 
 // Uplink finds the uplink of a VRF into a plane.

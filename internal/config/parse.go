@@ -79,6 +79,7 @@ func (c *checker) config(raw *rawConfig) *Config {
 		MaxLoss: c.loss(raw.BFD.MaxLoss),
 	}
 	cfg.Metrics = c.metrics(&raw.Metrics)
+	cfg.FlightRecorder = c.flightRecorder(&raw.Flight)
 	return cfg
 }
 
@@ -88,6 +89,14 @@ func (c *checker) metrics(raw *rawMetrics) Metrics {
 		m.VRF = c.device(raw.VRF)
 	}
 	return m
+}
+
+func (c *checker) flightRecorder(raw *rawFlight) FlightRecorder {
+	f := FlightRecorder{Keep: int(c.number(raw.Keep))}
+	if raw.Late.text != "0s" {
+		f.Late = c.duration(raw.Late)
+	}
+	return f
 }
 
 func (c *checker) log(raw *rawLog, state string) Log {

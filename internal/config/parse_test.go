@@ -40,6 +40,7 @@ guests:
   interconnects: [100.64.0.0/16, "2001:db8:a::/48"]
 bfd: {interval: 100ms, multiplier: 5, max_loss: 7%}
 metrics: {listen: "198.51.100.20:9999", vrf: mgmt}
+flight_recorder: {late: 20ms, keep: 3}
 `
 
 func TestParseFull(t *testing.T) {
@@ -67,8 +68,9 @@ func TestParseFull(t *testing.T) {
 				{VRF: "public", Plane: "b", Address: netip.MustParseAddr("100.64.1.1"), Port: 179, AS: 65000, TTLSecurity: true, BFD: true},
 			},
 		},
-		BFD:     BFD{Socket: "/run/hostroute/bfd.sock", Interval: 100 * time.Millisecond, Multiplier: 5, MaxLoss: 7},
-		Metrics: Metrics{Listen: netip.MustParseAddrPort("198.51.100.20:9999"), VRF: "mgmt"},
+		BFD:            BFD{Socket: "/run/hostroute/bfd.sock", Interval: 100 * time.Millisecond, Multiplier: 5, MaxLoss: 7},
+		Metrics:        Metrics{Listen: netip.MustParseAddrPort("198.51.100.20:9999"), VRF: "mgmt"},
+		FlightRecorder: FlightRecorder{Late: 20 * time.Millisecond, Keep: 3},
 	}
 	got, err := Parse(strings.NewReader(full))
 	if err != nil {
@@ -82,13 +84,14 @@ func TestParseFull(t *testing.T) {
 func TestParseDefaults(t *testing.T) {
 	want := &Config{
 		State: "/srv/hr", Socket: "/run/hostroute/agent.sock",
-		Log:     Log{Embedded: &Embedded{Listen: netip.MustParseAddrPort("127.0.0.1:4222"), Store: "/srv/hr/log"}, Replicas: 1},
-		VRFs:    []VRF{{"public", 90, false}, {"private", 20, false}},
-		Uplinks: []Uplink{},
-		Guests:  Guests{Taps: []string{"tap*", "vnet*"}, Interconnects: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}},
-		BGP:     BGP{HoldTime: 9 * time.Second, ConnectRetry: 2 * time.Second, RestartTime: 2 * time.Minute, LongLived: 24 * time.Hour, Reflectors: []Reflector{}},
-		BFD:     BFD{Socket: "/run/hostroute/bfd.sock", Interval: 300 * time.Millisecond, Multiplier: 3, MaxLoss: 20},
-		Metrics: Metrics{Listen: netip.MustParseAddrPort("127.0.0.1:11179")},
+		Log:            Log{Embedded: &Embedded{Listen: netip.MustParseAddrPort("127.0.0.1:4222"), Store: "/srv/hr/log"}, Replicas: 1},
+		VRFs:           []VRF{{"public", 90, false}, {"private", 20, false}},
+		Uplinks:        []Uplink{},
+		Guests:         Guests{Taps: []string{"tap*", "vnet*"}, Interconnects: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}},
+		BGP:            BGP{HoldTime: 9 * time.Second, ConnectRetry: 2 * time.Second, RestartTime: 2 * time.Minute, LongLived: 24 * time.Hour, Reflectors: []Reflector{}},
+		BFD:            BFD{Socket: "/run/hostroute/bfd.sock", Interval: 300 * time.Millisecond, Multiplier: 3, MaxLoss: 20},
+		Metrics:        Metrics{Listen: netip.MustParseAddrPort("127.0.0.1:11179")},
+		FlightRecorder: FlightRecorder{Late: 500 * time.Millisecond, Keep: 8},
 	}
 	got, err := Parse(strings.NewReader("state: /srv/hr/\nlog:\n  embedded:\n"))
 	if err != nil {
@@ -107,7 +110,7 @@ func TestParseRefuses(t *testing.T) {
 	for _, test := range []struct{ old, new, want string }{
 		{"hypervisor: hv1", "hypervisor: HV1", `line 1: hypervisor: "HV1": ` + nameAllowed},
 		{"hypervisor: hv1", "hypervisor:", `line 1: hypervisor: has no value; it ` + nameAllowed + `, or leave the key out`},
-		{"hypervisor: hv1", "hypervisr: hv1", `line 1: hypervisr: unknown key; a configuration has hypervisor, state, socket, log, vrfs, uplinks, guests, bgp, bfd, metrics`},
+		{"hypervisor: hv1", "hypervisr: hv1", `line 1: hypervisr: unknown key; a configuration has hypervisor, state, socket, log, vrfs, uplinks, guests, bgp, bfd, metrics, flight_recorder`},
 		{"hypervisor: hv1", "hypervisor: [hv1]", `line 1: hypervisor: must be one value: 1 to 63 of a-z, 0-9, '-' and '_'`},
 		{"state: /var/lib/hostroute", "state: var", `line 2: state: "var": must be an absolute path`},
 		{"/run/hostroute/agent.sock", "/" + strings.Repeat("x", 107), `line 3: socket: "/` + strings.Repeat("x", 107) + `": must be an absolute path of at most 107 bytes`},

@@ -32,6 +32,7 @@ type rawConfig struct {
 	BGP        rawBGP      `yaml:"bgp"`
 	BFD        rawBFD      `yaml:"bfd"`
 	Metrics    rawMetrics  `yaml:"metrics"`
+	Flight     rawFlight   `yaml:"flight_recorder"`
 }
 
 type rawLog struct {
@@ -95,6 +96,12 @@ type rawMetrics struct {
 	Place
 	Listen value `yaml:"listen" default:"127.0.0.1:11179" allowed:"ADDRESS:PORT, or \"\" for nowhere"`
 	VRF    value `yaml:"vrf" default:"" allowed:"an interface name"`
+}
+
+type rawFlight struct {
+	Place
+	Late value `yaml:"late" default:"500ms" allowed:"1ms to 60s, or 0s for never"`
+	Keep value `yaml:"keep" default:"8" allowed:"1 to 100"`
 }
 
 type rawReflector struct {
