@@ -85,6 +85,7 @@ func (f *FIB) Apply(ctx context.Context, vrf string, changes []Change) error {
 	}
 	var errs errorList
 	v.begin()
+	v.routes.warm(changes)
 	for _, c := range changes {
 		if v.full() {
 			errs.add(f.flush(ctx, v))

@@ -14,6 +14,8 @@ type shadow struct {
 	v6 [shards]shard[key6]
 	n4 int
 	n6 int
+
+	warmed uint32 // of no meaning; see warm
 }
 
 const shards = 256
@@ -81,6 +83,23 @@ func (s *shadow) get(p netip.Prefix) (uint32, bool) {
 	return s.v6[h>>56].get(k, h)
 }
 
+// warm reads where the routes of many changes are. The reads don't depend on each other, so
+// the memory works on many at a time, and what each is about is near when it is its turn.
+func (s *shadow) warm(changes []Change) {
+	if len(changes) < 4 {
+		return
+	}
+	for i := range changes {
+		if p := changes[i].Prefix; p.Addr().Is4() {
+			h := to4(p).hash()
+			s.warmed += s.v4[h>>56].warm(h)
+		} else {
+			h := to6(p).hash()
+			s.warmed += s.v6[h>>56].warm(h)
+		}
+	}
+}
+
 func (s *shadow) set(p netip.Prefix, value uint32) {
 	if p.Addr().Is4() {
 		k := to4(p)
@@ -136,6 +155,18 @@ const firstSlots = 8
 
 // home is where a key belongs. The shard was chosen by the upper bits.
 func (s *shard[K]) home(h uint64) int { return int(uint64(uint32(h)) * uint64(len(s.keys)) >> 32) }
+
+func (s *shard[K]) warm(h uint64) uint32 {
+	if s.used == 0 {
+		return 0
+	}
+	var empty K
+	i := s.home(h)
+	if s.keys[i] == empty {
+		return 0
+	}
+	return s.values[i]
+}
 
 func (s *shard[K]) slot(k K, h uint64) (int, bool) {
 	var empty K

@@ -1,10 +1,6 @@
 package bgp
 
-import (
-	"slices"
-
-	"github.com/hostroute/hostroute/vrf"
-)
+import "github.com/hostroute/hostroute/vrf"
 
 // AppendChanges decides changed prefixes and appends those whose next hops are
 // not what was handed out last, until n were appended or none is left. What it
@@ -70,33 +66,6 @@ func (r *RIB) decide(t *table, row []uint32) (set uint32, changed bool) {
 	}
 	*installed = set
 	return set, true
-}
-
-// chooser remembers the last row's cells and what they came to: in a full
-// table neighbours in time have the same attributes.
-type chooser struct {
-	cells []uint32
-	freed [2]uint32 // attributes and sets: the memory is good while none went
-	set   uint32
-}
-
-// choose gives the set of next hops of a row, with a reference to it.
-func (r *RIB) choose(t *table, row []uint32) uint32 {
-	cells := row[t.words+2:]
-	c, plain := &r.chosen, t.width == 1
-	for i := 0; i < len(cells) && plain; i++ {
-		plain = cells[i]&cellMulti == 0
-	}
-	freed := [2]uint32{r.attrs.freed, r.sets.freed}
-	if plain && c.freed == freed && c.set != 0 && slices.Equal(c.cells, cells) {
-		r.sets.list[c.set].refs++
-		return c.set
-	}
-	set := r.sets.intern(r.best(t, row), r.limit)
-	if c.set = 0; plain {
-		c.cells, c.freed, c.set = append(c.cells[:0], cells...), freed, set
-	}
-	return set
 }
 
 // best gathers the next hops of all paths that are equally best.

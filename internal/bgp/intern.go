@@ -33,11 +33,11 @@ type attrs struct {
 	free    []uint32
 	scratch []byte
 	local   map[netip.Addr]bool
-	freed   uint32 // counts the ids that went: one of them may mean something else now
+	ages    []uint32 // of the ids: how often each meant something that is gone
 }
 
 func newAttrs(local []netip.Addr) *attrs {
-	a := &attrs{ids: map[string]uint32{}, list: make([]attr, 1), local: map[netip.Addr]bool{}}
+	a := &attrs{ids: map[string]uint32{}, list: make([]attr, 1), local: map[netip.Addr]bool{}, ages: make([]uint32, 1)}
 	for _, addr := range local {
 		a.local[addr.Unmap()] = true
 	}
@@ -54,6 +54,9 @@ func (s *attrs) intern(a *Attributes, f Family, nextHop netip.Addr) uint32 {
 		return id
 	}
 	id := slot(&s.list, &s.free)
+	if int(id) == len(s.ages) {
+		s.ages = append(s.ages, 0)
+	}
 	s.list[id] = attr{
 		key: string(s.scratch), nextHop: nextHop, localPref: a.localPref, med: a.med, refs: 1,
 		length: uint16(min(pathLength(a.asPath), 0xffff)), origin: a.origin, usable: s.usable(f, nextHop),
@@ -72,7 +75,7 @@ func (s *attrs) release(id uint32) {
 	delete(s.ids, a.key)
 	*a = attr{}
 	s.free = append(s.free, id)
-	s.freed++
+	s.ages[id]++
 }
 
 // usable tells a next hop that a route can go through: a unicast address, not
@@ -134,6 +137,7 @@ type hopSet struct {
 	key  string
 	hops []vrf.NextHop
 	refs uint32
+	age  uint32 // how many sets had this id before
 }
 
 // hopSets interns sets of next hops. Ids start at 1: 0 is the empty set.
@@ -142,7 +146,6 @@ type hopSets struct {
 	list    []hopSet
 	free    []uint32
 	scratch []byte
-	freed   uint32
 }
 
 func newHopSets() *hopSets {
@@ -171,7 +174,7 @@ func (s *hopSets) intern(members []vrf.NextHop, limit int) uint32 {
 		return id
 	}
 	id := slot(&s.list, &s.free)
-	s.list[id] = hopSet{key: string(s.scratch), hops: slices.Clone(members), refs: 1}
+	s.list[id] = hopSet{key: string(s.scratch), hops: slices.Clone(members), refs: 1, age: s.list[id].age}
 	s.ids[s.list[id].key] = id
 	return id
 }
@@ -185,9 +188,8 @@ func (s *hopSets) release(id uint32) {
 		return
 	}
 	delete(s.ids, set.key)
-	*set = hopSet{}
+	*set = hopSet{age: set.age + 1}
 	s.free = append(s.free, id)
-	s.freed++
 }
 
 // slot gives the index of an unused element, a new one if there is none.

@@ -86,11 +86,13 @@ func (r *RIB) AddLocal(a netip.Addr) { r.attrs.local[a.Unmap()] = true }
 // Update applies a message of a session.
 func (r *RIB) Update(source int, u *Update) {
 	for _, s := range u.unreach {
+		r.tables[s.family].warm(s.nlri)
 		for i := range s.nlri {
 			r.remove(s.family, source, &s.nlri[i])
 		}
 	}
 	for _, s := range u.reach {
+		r.tables[s.family].warm(s.nlri)
 		if u.Withdraw {
 			for i := range s.nlri {
 				r.remove(s.family, source, &s.nlri[i])

@@ -18,12 +18,14 @@ type table struct {
 	stride int
 	seed   [2]uint64
 	used   int
+	warmed uint32 // of no meaning; see warm
 	shards [shardCount]shard
 	dirty  [shardCount / 64]uint64 // a bit per shard with rows that have changed
 }
 
 type shard struct {
 	rows  []uint32
+	size  int32 // how many rows there is room for
 	index int32
 	used  int32
 	dirty int32 // rows that have changed
@@ -66,7 +68,7 @@ func (t *table) hash(k *key) uint64 {
 	return hi ^ lo
 }
 
-func (t *table) capacity(s *shard) int { return len(s.rows) / t.stride }
+func (t *table) capacity(s *shard) int { return int(s.size) }
 
 func (t *table) row(s *shard, i int) []uint32 {
 	return s.rows[i*t.stride : (i+1)*t.stride : (i+1)*t.stride]
@@ -105,6 +107,20 @@ func (t *table) find(s *shard, hash uint64, k *key) (place int, ok bool) {
 	}
 }
 
+// warm reads where the rows of many keys are. The reads don't depend on each other, so
+// the memory works on many at a time, and the rows are near when each is looked for.
+func (t *table) warm(list []nlri) {
+	if len(list) < 4 {
+		return
+	}
+	for i := range list {
+		h := t.hash(&list[i].key)
+		if s := &t.shards[h>>(64-shardBits)]; s.size > 0 {
+			t.warmed += s.rows[home(h, int(s.size))*t.stride]
+		}
+	}
+}
+
 // get gives the row of a key, or nil.
 func (t *table) get(k *key) (*shard, []uint32) {
 	h := t.hash(k)
@@ -138,7 +154,7 @@ func (t *table) put(k *key) (*shard, []uint32) {
 // resize gives a shard another number of rows.
 func (t *table) resize(s *shard, n int) {
 	old := s.rows
-	s.rows = make([]uint32, n*t.stride)
+	s.rows, s.size = make([]uint32, n*t.stride), int32(n)
 	for ; len(old) > 0; old = old[t.stride:] {
 		if old[t.words] != 0 {
 			t.place(s, old[:t.stride])
@@ -182,7 +198,7 @@ func (t *table) shrink(s *shard) {
 	n := t.capacity(s)
 	switch {
 	case s.used == 0 && n > 0:
-		s.rows = nil
+		s.rows, s.size = nil, 0
 	case n > 4*firstRows && int(s.used) < n/4:
 		t.resize(s, int(s.used)*3/2+firstRows)
 	}
@@ -197,7 +213,7 @@ func (t *table) widen() {
 	t.setWidth(2)
 	for i := range t.shards {
 		s := &t.shards[i]
-		n := len(s.rows) / narrow
+		n := t.capacity(s)
 		rows := make([]uint32, n*t.stride)
 		for j := range n {
 			old, row := s.rows[j*narrow:(j+1)*narrow], rows[j*t.stride:]
