@@ -46,7 +46,7 @@ func (a *app) root() *cobra.Command {
 	add(root, groupPublish, a.networkCommand(), a.vmCommand(), a.ipCommand(), a.hypervisorCommand(), a.publishCommand())
 	add(root, groupRead, a.eventsCommand(), a.replayCommand(), a.auditCommand())
 	add(root, groupAgent, a.statusCommand(), a.routesCommand(), a.peersCommand(), a.guestsCommand(), a.explainCommand())
-	add(root, groupAgent, a.leaveCommand())
+	add(root, groupAgent, a.profileCommand(), a.leaveCommand())
 	root.AddCommand(a.versionCommand())
 	return root
 }

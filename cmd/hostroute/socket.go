@@ -76,6 +76,11 @@ func ask(ctx context.Context, socket, path string, query url.Values) ([]byte, er
 
 // request gives the agent's answer if it isn't a refusal.
 func request(ctx context.Context, method, socket, path string, query url.Values) (*http.Response, error) {
+	return requestWithin(ctx, patience, method, socket, path, query)
+}
+
+// requestWithin has another patience.
+func requestWithin(ctx context.Context, patience time.Duration, method, socket, path string, query url.Values) (*http.Response, error) {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives:     true,
 		ResponseHeaderTimeout: patience,

@@ -52,7 +52,20 @@ func (a *app) showStatus(s agent.Status) error {
 	if s.Drain != nil {
 		t.row("drained", left(*s.Drain))
 	}
+	if s.Late != nil {
+		t.row("late", a.late(*s.Late))
+	}
 	return t.flush()
+}
+
+// late tells of a step that took too long. That it did is no problem by itself.
+func (a *app) late(l agent.LateStep) string {
+	took := time.Duration(l.Took * float64(time.Second)).Round(time.Millisecond)
+	text := fmt.Sprintf("step %q took %s, %s; ", l.Step, took, a.ago(l.At))
+	if l.File == "" {
+		return text + "it could not be recorded: " + l.Error
+	}
+	return text + "read with go tool trace: " + l.File
 }
 
 // mostHandovers is how many of them are told in words; --json has all.

@@ -82,6 +82,9 @@ func registry(t *testing.T, observe func() observation) *prometheus.Registry {
 	if err := r.Register(newCollector(func(context.Context) observation { return observe() })); err != nil {
 		t.Fatal(err)
 	}
+	if err := r.Register(newSteps(newFlightRecorder(config.FlightRecorder{}, t.TempDir(), slog.New(slog.DiscardHandler)))); err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 
@@ -110,7 +113,8 @@ func TestMetricsAreTheSameAsBefore(t *testing.T) {
 		}
 		got.WriteString(strings.TrimSpace(fmt.Sprintf("%s %s %s", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ","))) + "\n")
 	}
-	if defined := len(newMetrics().all); defined != len(list) {
+	steps := newSteps(newFlightRecorder(config.FlightRecorder{}, "", nil))
+	if defined := len(newMetrics().all) + len(steps.collectors); defined != len(list) {
 		t.Errorf("%d metrics are defined, and %d have a sample", defined, len(list))
 	}
 	if *update {
