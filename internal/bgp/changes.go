@@ -3,11 +3,13 @@ package bgp
 import "github.com/hostroute/hostroute/vrf"
 
 // AppendChanges decides changed prefixes and appends those whose next hops are
-// not what was handed out last, until n were appended or none is left. What it
+// not what was handed out last, until n were appended or none is left: first those
+// that were changed alone, then one part of the table after the other. What it
 // appends counts as written until Redo takes it back.
 func (r *RIB) AppendChanges(dst []vrf.Change, n int) []vrf.Change {
 	r.turn ^= 1 // so that neither family waits for the other
 	end := len(dst) + n
+	dst = r.laneChanges(dst, end)
 	for _, f := range [...]Family{r.turn, r.turn ^ 1} {
 		t := r.tables[f]
 		for len(dst) < end {
@@ -31,14 +33,7 @@ func (r *RIB) shardChanges(dst []vrf.Change, t *table, s *shard, end int) []vrf.
 			i++
 			continue
 		}
-		t.clean(s, row)
-		r.pending--
-		if len(r.owed) > 0 {
-			r.decided(t, row)
-		}
-		if set, changed := r.decide(t, row); changed {
-			dst = append(dst, vrf.Change{Prefix: t.rowKey(row).prefix(t.family), NextHops: r.sets.list[set].hops})
-		}
+		dst = r.rowChange(dst, t, s, row)
 		if t.empty(row) {
 			t.remove(s, i) // another row may stand here now
 		} else {
@@ -47,6 +42,19 @@ func (r *RIB) shardChanges(dst []vrf.Change, t *table, s *shard, end int) []vrf.
 	}
 	if s.dirty == 0 {
 		t.shrink(s)
+	}
+	return dst
+}
+
+// rowChange decides a changed row and appends what came of it.
+func (r *RIB) rowChange(dst []vrf.Change, t *table, s *shard, row []uint32) []vrf.Change {
+	t.clean(s, row)
+	r.pending--
+	if len(r.owed) > 0 {
+		r.decided(t, row)
+	}
+	if set, changed := r.decide(t, row); changed {
+		dst = append(dst, vrf.Change{Prefix: t.rowKey(row).prefix(t.family), NextHops: r.sets.list[set].hops})
 	}
 	return dst
 }

@@ -39,7 +39,8 @@
 // An update marks its rows as changed and does nothing else, which keeps
 // receiving cheap. [RIB.AppendChanges] decides the marked rows, a batch at a
 // time, so that what changes ten times before anybody looks is written once,
-// and memory stays bounded however slow the writer is. [RIB.Redo] takes back
+// and memory stays bounded however slow the writer is. What a message of few routes
+// changed is decided before what else waits (lane.go). [RIB.Redo] takes back
 // what could not be written; it stays on record until [RIB.Retry] offers it
 // again. Work on all paths of a session ([RIB.Drop], [RIB.MarkStale],
 // [RIB.MarkLongLived], [RIB.Sweep]) is a [Walk] of short steps, between which

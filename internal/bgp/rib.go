@@ -41,6 +41,7 @@ type RIB struct {
 	telling [][2]bool // per source and family: see Telling
 	tellers [2]int
 	held    [2]int // rows that wait for one of them
+	lane    lane
 
 	chosen  chooser
 	members []vrf.NextHop
@@ -69,7 +70,7 @@ func NewRIB(c Config) *RIB {
 	r := &RIB{
 		sources: c.Sources, limit: c.MaxNextHops, attrs: newAttrs(c.Local), sets: newHopSets(),
 		paths: make([][2]int, len(c.Sources)), stale: make([][2]int, len(c.Sources)),
-		telling: make([][2]bool, len(c.Sources)),
+		telling: make([][2]bool, len(c.Sources)), lane: lane{few: laneFew},
 	}
 	if r.limit == 0 {
 		r.limit = 64
@@ -85,6 +86,8 @@ func (r *RIB) AddLocal(a netip.Addr) { r.attrs.local[a.Unmap()] = true }
 
 // Update applies a message of a session.
 func (r *RIB) Update(source int, u *Update) {
+	r.lane.enter(u)
+	defer r.lane.leave()
 	for _, s := range u.unreach {
 		r.tables[s.family].warm(s.nlri)
 		for i := range s.nlri {
@@ -138,6 +141,7 @@ func (r *RIB) touch(t *table, s *shard, row []uint32) {
 	if t.touch(s, row) {
 		r.pending++
 	}
+	r.lane.note(t, row)
 }
 
 // add puts a path in, in place of the one of that session and identifier.

@@ -224,6 +224,7 @@ func (m *machine) session(t *rapid.T) {
 
 // write takes some changes, and loses some of them.
 func (m *machine) write(t *rapid.T) {
+	m.rib.lane.few = rapid.IntRange(0, 3).Draw(t, "few") // of the messages that follow
 	changes := m.rib.AppendChanges(nil, rapid.IntRange(1, 4).Draw(t, "batch"))
 	if rapid.IntRange(0, 3).Draw(t, "fail") == 0 {
 		m.rib.Redo(changes)
