@@ -13,7 +13,7 @@ import (
 // next to no time. So garbage may grow by a part of the heap, and by some megabytes
 // where that is little.
 const (
-	leastGarbage = 24 << 20
+	leastGarbage = 12 << 20
 	garbagePart  = 8 // of the live heap, one part in so many
 )
 
