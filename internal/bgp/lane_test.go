@@ -45,17 +45,3 @@ func TestWhatIsChangedAloneGoesBeforeATable(t *testing.T) {
 		t.Errorf("%d changes and %d pending, want %d and none", seen, r.Pending(), prefixes)
 	}
 }
-
-// tell has a session tell prefixes through a gateway.
-func tell(t *testing.T, r *RIB, source int, gateway string, prefixes ...string) {
-	t.Helper()
-	m := new(message).attr(0x40, attrOrigin, 0).attr(0x40, attrASPath).attr(0x40, attrLocalPref, 0, 0, 0, 100).hop(gateway)
-	for _, p := range prefixes {
-		m.nlri = append(m.nlri, wire(-1, p)...)
-	}
-	u, err := decoder(false).Decode(m.bytes())
-	if err != nil || u.Tolerated != nil {
-		t.Fatalf("decoding: %v, %v", err, u)
-	}
-	r.Update(source, u)
-}

@@ -75,7 +75,7 @@ func (r *RIB) Routes(dst []Route, f Family, part int) []Route {
 const Parts = shardCount
 
 func (r *RIB) route(t *table, row []uint32) Route {
-	route := Route{Prefix: t.rowKey(row).prefix(t.family), Pending: row[t.words]&metaDirty != 0}
+	route := Route{Prefix: t.rowKey(row).prefix(t.family), Pending: row[t.words]&(metaDirty|metaHeld) != 0}
 	if installed := row[t.words+1]; installed == unknown {
 		route.Failed = true
 	} else {

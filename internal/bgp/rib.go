@@ -37,6 +37,10 @@ type RIB struct {
 	failed  int      // rows whose last change was not taken
 	cursor  [2]int32 // shard to look at next, per family
 	turn    Family   // that goes first
+
+	telling [][2]bool // per source and family: see Telling
+	tellers [2]int
+	held    [2]int // rows that wait for one of them
 	lane    lane
 
 	chosen  chooser
@@ -65,7 +69,8 @@ const (
 func NewRIB(c Config) *RIB {
 	r := &RIB{
 		sources: c.Sources, limit: c.MaxNextHops, attrs: newAttrs(c.Local), sets: newHopSets(),
-		paths: make([][2]int, len(c.Sources)), stale: make([][2]int, len(c.Sources)), lane: lane{few: laneFew},
+		paths: make([][2]int, len(c.Sources)), stale: make([][2]int, len(c.Sources)),
+		telling: make([][2]bool, len(c.Sources)), lane: lane{few: laneFew},
 	}
 	if r.limit == 0 {
 		r.limit = 64
@@ -117,8 +122,9 @@ func (r *RIB) Stale(source int, f Family) int { return r.stale[source][f] }
 // not been taken yet.
 func (r *RIB) Prefixes(f Family) int { return r.tables[f].used }
 
-// Pending counts the prefixes that wait for AppendChanges.
-func (r *RIB) Pending() int { return r.pending }
+// Pending counts the prefixes that wait for AppendChanges, or for a session before
+// that.
+func (r *RIB) Pending() int { return r.pending + r.held[IPv4] + r.held[IPv6] }
 
 // Failed counts the prefixes whose last change was given to Redo.
 func (r *RIB) Failed() int { return r.failed }
@@ -127,6 +133,11 @@ func (r *RIB) touch(t *table, s *shard, row []uint32) {
 	if len(r.watched) > 0 {
 		r.notice(t, row)
 	}
+	if r.holds(t, row) {
+		r.hold(t, row)
+		return
+	}
+	r.release(t, row)
 	if t.touch(s, row) {
 		r.pending++
 	}

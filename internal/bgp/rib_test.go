@@ -243,8 +243,23 @@ func (m *machine) apply(changes []vrf.Change) {
 	}
 }
 
+// gather has a session begin to tell, or have told.
+func (m *machine) gather(t *rapid.T) {
+	source, f := rapid.IntRange(0, 2).Draw(t, "source"), rapid.SampledFrom(Families[:]).Draw(t, "family")
+	if rapid.Bool().Draw(t, "telling") {
+		m.rib.Telling(source, f)
+	} else {
+		m.rib.Told(source, f).Run()
+	}
+}
+
 // check drains all changes and compares the FIB, the counts and the tables.
 func (m *machine) check(t *rapid.T) {
+	for source := range testSources {
+		for _, f := range Families {
+			m.rib.Told(source, f).Run()
+		}
+	}
 	m.rib.Retry().Run()
 	m.apply(m.rib.AppendChanges(nil, 1<<20))
 	if m.rib.Pending() != 0 || m.rib.Failed() != 0 {
@@ -310,11 +325,11 @@ func TestAnyOrderOfEventsEqualsTheReference(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"update":  m.update,
 			"update2": m.update,
-			"session": m.session,
-			"write":   m.write,
-			"retry":   func(*rapid.T) { m.rib.Retry().Run() },
-			"":        func(*rapid.T) {},
-			"check":   m.check,
+			"session": m.session, "gather": m.gather,
+			"write": m.write,
+			"retry": func(*rapid.T) { m.rib.Retry().Run() },
+			"":      func(*rapid.T) {},
+			"check": m.check,
 		})
 		m.check(t)
 	})

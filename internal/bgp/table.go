@@ -38,9 +38,11 @@ const (
 	shardCount = 1 << shardBits
 	firstRows  = 8
 
-	// The meta word of a row that exists is its prefix length + 1, and a flag.
+	// The meta word of a row that exists is its prefix length + 1, and flags: it
+	// waits for the writer, or it waits for a session before that.
 	metaLength = 0xff
 	metaDirty  = 0x100
+	metaHeld   = 0x200
 )
 
 func newTable(f Family, cells int, seed [2]uint64) *table {

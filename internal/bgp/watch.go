@@ -46,7 +46,7 @@ func (r *RIB) WatchAlso(prefixes []netip.Prefix) {
 		k := watchKey{FamilyOf(p), keyOf(p)}
 		r.watched[k] = true
 		t := r.tables[k.family]
-		if _, row := t.get(&k.key); row != nil && row[t.words]&metaDirty != 0 {
+		if _, row := t.get(&k.key); row != nil && row[t.words]&(metaDirty|metaHeld) != 0 {
 			r.owed[k] = true
 		}
 	}
@@ -116,6 +116,6 @@ func (r *RIB) Best(p netip.Prefix) (Best, bool) {
 	if !b.Originator.IsValid() {
 		b.Originator = described.NextHop
 	}
-	b.Settled = row[t.words]&metaDirty == 0 && row[t.words+1] != unknown
+	b.Settled = row[t.words]&(metaDirty|metaHeld) == 0 && row[t.words+1] != unknown
 	return b, true
 }

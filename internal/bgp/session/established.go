@@ -70,6 +70,7 @@ func readNotification(body []byte) *notification {
 // as stale, when it returns.
 func (p *peer) established(ctx context.Context, conn net.Conn, in *receiver, neg *negotiated) error {
 	p.revive(neg)
+	p.rib.tells(p.source, neg)
 	w := newWriter(p, conn, neg)
 	p.setWriter(w, neg, conn)
 	p.setState(Established)
@@ -85,6 +86,9 @@ func (p *peer) established(ctx context.Context, conn net.Conn, in *receiver, neg
 		ended <- err
 	}()
 	err := p.read(in, neg)
+	for _, f := range bgp.Families {
+		p.rib.told(p.source, f)
+	}
 	stop()
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second)) // a write that hangs may not hang us
 	if e := <-ended; e != nil {
@@ -209,6 +213,7 @@ func (p *peer) quiet(neg *negotiated) {
 // told everything.
 func (p *peer) endOfRIB(f bgp.Family, neg *negotiated) {
 	p.toldAll(f)
+	p.rib.told(p.source, f)
 	p.ended[f] = true
 	for _, f := range bgp.Families {
 		if neg.families[f] && !p.ended[f] {

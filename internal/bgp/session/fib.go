@@ -33,6 +33,7 @@ type rib struct {
 
 	mu      sync.Mutex
 	rib     *bgp.RIB
+	heard   []time.Time     // when each session that tells its table was heard of last
 	idle    []chan struct{} // closed when nothing is pending
 	lastErr error
 	errs    uint64
@@ -56,7 +57,7 @@ func newRIB(name string, peers []*peer, log *slog.Logger) *rib {
 			}
 		}
 	}
-	return &rib{vrf: name, peers: peers, log: log.With("vrf", name), wake: make(chan struct{}, 1), rib: bgp.NewRIB(c)}
+	return &rib{vrf: name, peers: peers, log: log.With("vrf", name), wake: make(chan struct{}, 1), rib: bgp.NewRIB(c), heard: make([]time.Time, len(peers))}
 }
 
 // update applies a message of a session.
@@ -65,6 +66,9 @@ func (r *rib) update(source int, u *bgp.Update) {
 	r.view(func(b *bgp.RIB) {
 		b.Update(source, u)
 		r.began()
+		if b.Gathering() {
+			r.heard[source] = time.Now()
+		}
 	})
 }
 
@@ -136,12 +140,17 @@ func (r *rib) run(ctx context.Context, fib FIB) {
 			r.walk((*bgp.RIB).Retry)
 		default:
 		}
+		waiting := r.rested()
 		if changes = r.take(changes[:0], batch); len(changes) == 0 {
 			r.wrote()
 			if retry == nil {
 				pause = firstPause
 			}
-			retry = r.wait(ctx, retry, r.wake)
+			var look <-chan time.Time
+			if waiting {
+				look = time.After(lookAtRests)
+			}
+			retry = r.wait(ctx, retry, r.wake, look)
 			continue
 		}
 		left := patience
@@ -152,17 +161,18 @@ func (r *rib) run(ctx context.Context, fib FIB) {
 			pause = min(2*pause, longestPause)
 		}
 		if !written {
-			retry = r.wait(ctx, retry, nil)
+			retry = r.wait(ctx, retry, nil, nil)
 		}
 	}
 }
 
-// wait waits for a wake-up or the time to retry, and gives the timer back if
-// that was not it.
-func (r *rib) wait(ctx context.Context, retry <-chan time.Time, wake <-chan struct{}) <-chan time.Time {
+// wait waits for a wake-up, the time to look, or the time to retry, and gives the
+// timer of that back if it was not it.
+func (r *rib) wait(ctx context.Context, retry <-chan time.Time, wake <-chan struct{}, look <-chan time.Time) <-chan time.Time {
 	select {
 	case <-ctx.Done():
 	case <-wake:
+	case <-look:
 	case <-retry:
 		r.walk((*bgp.RIB).Retry)
 		return nil

@@ -35,6 +35,9 @@ func (r *rib) began() {
 // settle notes, under the lock, that nothing is left to write, and tells how long it
 // took if anything was written.
 func (r *rib) settle() {
+	if r.rib.Gathering() {
+		return
+	}
 	if !r.since.IsZero() && r.busy {
 		r.steps.Settled(time.Since(r.since))
 	}
