@@ -34,6 +34,7 @@ type rib struct {
 	mu      sync.Mutex
 	rib     *bgp.RIB
 	heard   []time.Time     // when each session that tells its table was heard of last
+	telling []time.Time     // and since when it tells
 	idle    []chan struct{} // closed when nothing is pending
 	lastErr error
 	errs    uint64
@@ -57,7 +58,7 @@ func newRIB(name string, peers []*peer, log *slog.Logger) *rib {
 			}
 		}
 	}
-	return &rib{vrf: name, peers: peers, log: log.With("vrf", name), wake: make(chan struct{}, 1), rib: bgp.NewRIB(c), heard: make([]time.Time, len(peers))}
+	return &rib{vrf: name, peers: peers, log: log.With("vrf", name), wake: make(chan struct{}, 1), rib: bgp.NewRIB(c), heard: make([]time.Time, len(peers)), telling: make([]time.Time, len(peers))}
 }
 
 // update applies a message of a session.

@@ -7,16 +7,19 @@ import (
 )
 
 // How long a session that has begun to tell its table may rest before nothing waits
-// for it any more, and how often that is looked at.
+// for it any more, how long it may take in all, and how often that is looked at. A
+// reflector with many clients may need hours for its table; it isn't waited for.
 const (
-	longestRest = 300 * time.Millisecond
-	lookAtRests = 50 * time.Millisecond
+	longestRest   = 300 * time.Millisecond
+	longestGather = 5 * time.Second
+	lookAtRests   = 50 * time.Millisecond
 )
 
 // tells says that a session begins to tell.
 func (r *rib) tells(source int, neg *negotiated) {
 	r.view(func(b *bgp.RIB) {
 		r.heard[source] = time.Now()
+		r.telling[source] = r.heard[source]
 		for _, f := range bgp.Families {
 			if neg.families[f] {
 				b.Telling(source, f)
@@ -40,7 +43,7 @@ func (r *rib) rested() (waiting bool) {
 		}
 		now := time.Now()
 		for source, at := range r.heard {
-			if now.Sub(at) > longestRest {
+			if now.Sub(at) > longestRest || now.Sub(r.telling[source]) > longestGather {
 				resting = append(resting, source)
 			}
 		}

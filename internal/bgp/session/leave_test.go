@@ -101,10 +101,11 @@ func TestLeavingAPeerThatDoesNotAnswer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := leave(ctx, s)
 	b.await("the reason", notified(ceaseShutdown))
-	eventually(t, "the end of the second session", func() bool {
+	const has = "its host has everything, and it doesn't close the session"
+	eventually(t, "the end of the second session, and the first one's host to have all", func() bool {
 		select {
 		case <-s.peers[1].left:
-			return true
+			return s.peers[0].departure().Reason == has
 		default:
 			return false
 		}
@@ -116,7 +117,7 @@ func TestLeavingAPeerThatDoesNotAnswer(t *testing.T) {
 	}
 	cancel()
 	list := <-done
-	if list[0].Confirmed || list[0].Reason != "its host has everything, and it doesn't close the session" || !list[1].Confirmed {
+	if list[0].Confirmed || list[0].Reason != has || !list[1].Confirmed {
 		t.Errorf("departures %+v", list)
 	}
 }
