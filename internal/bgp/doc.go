@@ -46,6 +46,10 @@
 // [RIB.MarkLongLived], [RIB.Sweep]) is a [Walk] of short steps, between which
 // others get their turn.
 //
+// While several sessions are [RIB.Telling] their tables, a prefix that was never
+// decided waits until all of them have told it, or [RIB.Told] says that they won't.
+// What a message of few prefixes changes is decided before all else that waits.
+//
 // The few prefixes that the agent has an interest in of its own are watched:
 // [RIB.Noticed] tells that a path of one of them changed, [RIB.Handed] which of
 // them were decided.

@@ -9,6 +9,9 @@
 //     the difference, packed, with the uplink's own addresses as next hops.
 //   - A prefix whose next hops change several times before the FIB is ready for
 //     it is written once. Nothing is queued: what waits is a mark in the RIB.
+//   - While several sessions tell their tables, as at a start, a prefix that was never
+//     written waits for those that have not told it: until their End-of-RIB, until
+//     they rest for 300 ms, and for 5 s at most.
 //   - Who watches a prefix ([Speaker.Watch]) is woken when a path of it changes,
 //     and when the FIB has taken what came of that.
 //   - What the FIB refuses is offered again until it takes it, and holds up no
