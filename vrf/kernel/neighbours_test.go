@@ -79,7 +79,7 @@ func fillNeighbours(t *testing.T, s *stage) {
 		for i := range 10000 {
 			s.portA.send(c.frame(fmt.Sprintf("%s%x:%x", c.prefix, n+1, i)))
 		}
-		if s.passes(s.v4(ipv4(vmB, internet, unix.IPPROTO_UDP, 0, udp(1, 2, "x"))), "spoofed", "after "+c.name) {
+		if s.passes(s.v4(ipv4(vmB, internet, unix.IPPROTO_UDP, 0, udp(1, 2, "spoofed"))), "spoofed", "after "+c.name) {
 			t.Error("a spoofed packet passes")
 		}
 		elapsed := int(time.Since(start)/time.Second) + 1
