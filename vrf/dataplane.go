@@ -53,6 +53,10 @@ type NextHopObject struct {
 	Hop      Hop
 	Group    []uint32
 	Weights  []uint8 // of the members; nil: all 1
+	// Dead: the kernel's neighbour table says that this gateway doesn't answer, and
+	// goes on saying so, by an entry that was learned elsewhere and has failed. The
+	// kernel passes such a member over while another one of the group works.
+	Dead bool
 	// Resilience is that of a resilient group; one without buckets is plain.
 	Resilience Resilience
 }

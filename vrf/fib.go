@@ -27,6 +27,10 @@ type fibVRF struct {
 	VRF
 	hops   *hopTable
 	routes shadow
+
+	floorLink string // on which the groups' floor stands; "": there is none
+	floorPort int    // its index; 0: it is not there, or not up
+
 	// dirty has the routes whose last write failed, so that it is not known
 	// what the kernel has. They are added, or deleted, never replaced.
 	dirty map[netip.Prefix]struct{}
@@ -63,7 +67,11 @@ func NewFIB(plane Dataplane, vrfs []VRF, uplinks []Uplink) *FIB {
 	f := &FIB{plane: plane, vrfs: map[string]*fibVRF{}, uplinks: map[string]*fibUplink{}, resilience: DefaultResilience}
 	slot := assignSlots(vrfs)
 	for _, v := range vrfs {
-		f.vrfs[v.Name] = &fibVRF{VRF: v, hops: newHopTable(slot[v.Name]), dirty: map[netip.Prefix]struct{}{}, bySlice: map[*NextHop]*sliceSet{}}
+		floorLink := v.Name
+		if v.NoDevice {
+			floorLink = ""
+		}
+		f.vrfs[v.Name] = &fibVRF{VRF: v, floorLink: floorLink, hops: newHopTable(slot[v.Name]), dirty: map[netip.Prefix]struct{}{}, bySlice: map[*NextHop]*sliceSet{}}
 	}
 	for _, u := range uplinks {
 		f.uplinks[u.Name] = &fibUplink{Uplink: u}

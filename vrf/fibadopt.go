@@ -40,9 +40,16 @@ func (f *FIB) adoptNextHops(v *fibVRF, objects []NextHopObject) {
 	taken := map[uint32]bool{}
 	byPort := f.uplinksByPort(v.Name)
 	var groups []NextHopObject
+	floors := map[uint32]NextHopObject{}
+	for _, o := range objects {
+		if IsFloor(o.ID) && o.Protocol == Protocol {
+			floors[o.ID] = o
+		}
+	}
+	t.observeFloors(floors)
 	for _, o := range objects {
 		slot, group, i := splitID(o.ID)
-		if slot != t.slot || i == 0 {
+		if slot != t.slot || i == 0 || IsFloor(o.ID) {
 			continue
 		}
 		taken[o.ID] = true
@@ -85,7 +92,7 @@ func (t *hopTable) adoptGroup(o NextHopObject) {
 	_, _, i := splitID(o.ID)
 	grow(&t.sets, i)
 	t.put(i, group)
-	t.sets[i].group, t.sets[i].tried = group, true
+	t.sets[i].group, t.sets[i].tried, t.sets[i].floored = group, true, t.standsOnFloor(o)
 }
 
 // skipTaken lengthens the lists over ids that are in the kernel but were not
@@ -270,7 +277,7 @@ func (f *FIB) sweepNextHops(ctx context.Context, v *fibVRF) error {
 	for _, o := range state.NextHops {
 		slot, group, i := splitID(o.ID)
 		switch {
-		case o.Protocol != Protocol || slot != t.slot:
+		case o.Protocol != Protocol || slot != t.slot || IsFloor(o.ID) && v.floorLink != "":
 		case group && (int(i) >= len(t.sets) || t.sets[i].members == nil):
 			groups = append(groups, deletion(o.ID))
 		case !group && (int(i) >= len(t.members) || t.members[i].hop == (NextHop{})):

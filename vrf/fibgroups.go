@@ -7,6 +7,7 @@ import (
 
 // observe books what the kernel has.
 func (t *hopTable) observe(actual map[uint32]NextHopObject) {
+	t.observeFloors(actual)
 	for i := range t.members {
 		m := &t.members[i]
 		m.at = Hop{}
@@ -17,8 +18,9 @@ func (t *hopTable) observe(actual map[uint32]NextHopObject) {
 	for i := 1; i < len(t.sets); i++ {
 		s := &t.sets[i]
 		o, ok := actual[groupID(t.slot, uint32(i))]
-		s.group, s.wrong, s.has = nil, ok && s.own != (o.Resilience.Buckets > 0), o.Resilience
+		s.group, s.floored, s.wrong, s.has = nil, false, ok && s.own != (o.Resilience.Buckets > 0), o.Resilience
 		if ok && !s.wrong {
+			s.floored = t.standsOnFloor(o)
 			s.group, s.weights = t.groupOf(o)
 		}
 	}
@@ -26,10 +28,14 @@ func (t *hopTable) observe(actual map[uint32]NextHopObject) {
 
 // groupOf translates a kernel's group, in the order of members. A member that
 // is not of this VRF becomes 0, so that the group is never mistaken for a right
-// one. Only of a resilient group the weights are of interest.
+// one; the floor is left out. Only of a resilient group the weights are of
+// interest.
 func (t *hopTable) groupOf(o NextHopObject) ([]uint32, []uint8) {
 	group, weight := make([]uint32, 0, len(o.Group)), map[uint32]uint8{}
 	for n, id := range o.Group {
+		if o.Resilience.Buckets == 0 && IsFloor(id) {
+			continue
+		}
 		slot, isGroup, i := splitID(id)
 		if !OwnNextHop(id) || isGroup || slot != t.slot || int(i) >= len(t.members) {
 			i = 0
@@ -44,6 +50,13 @@ func (t *hopTable) groupOf(o NextHopObject) ([]uint32, []uint8) {
 		return group, nil
 	}
 	return group, mapped(group, func(m uint32) uint8 { return weight[m] })
+}
+
+// standsOnFloor tells that the last of a group's members, and only that, is a floor
+// of this VRF.
+func (t *hopTable) standsOnFloor(o NextHopObject) bool {
+	first := slices.IndexFunc(o.Group, IsFloor)
+	return first >= 0 && first == len(o.Group)-1 && slices.Contains([]uint32{floorID(t.slot, ipv4), floorID(t.slot, ipv6)}, o.Group[first])
 }
 
 // settleGroups brings the groups of the sets to their living members.
@@ -61,15 +74,16 @@ func (f *FIB) settleGroups(ctx context.Context, v *fibVRF, sets []uint32) error 
 			f.settlePlain(v, s, list)
 			continue
 		}
-		if len(list) == 0 && !s.changed || f.asItMustBe(t, s, list) {
+		empty := len(list) == 0 && !t.hasFloor(s)
+		if empty && !s.changed || f.asItMustBe(t, s, list) {
 			continue
 		}
 		// The kernel doesn't replace a group by one of another type. And one that
 		// has none of its new members must not keep the old ones.
-		if s.wrong || s.group != nil && len(list) == 0 {
+		if s.wrong || s.group != nil && empty {
 			ops, done = append(ops, deletion(groupID(t.slot, i))), append(done, settled{set: i})
 		}
-		if len(list) == 0 {
+		if empty {
 			continue
 		}
 		for _, to := range t.waysTo(s, list) {
@@ -80,11 +94,12 @@ func (f *FIB) settleGroups(ctx context.Context, v *fibVRF, sets []uint32) error 
 	return f.writeNextHops(ctx, ops, func(n int) {
 		s, to := &t.sets[done[n].set], done[n].step
 		if ops[n].Delete {
-			s.group, s.wrong, s.changed = nil, false, false
+			s.group, s.floored, s.wrong, s.changed = nil, false, false, false
 			return
 		}
 		s.stale = s.stale || s.group == nil && s.tried
 		s.group, s.weights, s.has, s.changed = to.members, to.weights, ops[n].Object.Resilience, false
+		s.floored = !s.own && ops[n].Object.Weights != nil
 	})
 }
 
@@ -109,7 +124,12 @@ func (t *hopTable) waysTo(s *hopSet, list []uint32) []step {
 func (f *FIB) groupObject(t *hopTable, set uint32, to step) NextHopObject {
 	o := NextHopObject{ID: groupID(t.slot, set), Protocol: Protocol, Weights: to.weights}
 	o.Group = mapped(to.members, func(m uint32) uint32 { return memberID(t.slot, m) })
-	if s := &t.sets[set]; s.own {
+	s := &t.sets[set]
+	if t.hasFloor(s) {
+		o.Weights = slices.Repeat([]uint8{memberShare}, len(o.Group))
+		o.Group, o.Weights = append(o.Group, floorID(t.slot, t.familyOf(s))), append(o.Weights, floorShare)
+	}
+	if s.own {
 		o.Resilience = f.resilience
 		if s.group != nil {
 			o.Resilience.Buckets = s.has.Buckets // no kernel changes their number

@@ -100,10 +100,10 @@ func (t *hopTable) adoptOwn(o NextHopObject, group []uint32, w []uint8) {
 	s.changed = len(known) < len(group)
 }
 
-// asItMustBe tells that the kernel's group has these members, and if it is
-// resilient their weights, and the times of these days.
+// asItMustBe tells that the kernel's group has these members and its floor, and if
+// it is resilient their weights, and the times of these days.
 func (f *FIB) asItMustBe(t *hopTable, s *hopSet, members []uint32) bool {
-	if s.changed || !slices.Equal(members, s.group) {
+	if s.changed || s.group == nil || s.floored != t.hasFloor(s) || !slices.Equal(members, s.group) {
 		return false
 	}
 	return !s.own || slices.Equal(t.weigh(members), s.weights) &&

@@ -56,11 +56,20 @@ func (f *FIB) Repair(ctx context.Context) error {
 }
 
 func (f *FIB) readState(ctx context.Context) (State, error) {
-	state, err := f.plane.State(ctx, sortedKeys(f.uplinks))
+	links := sortedKeys(f.uplinks)
+	for _, v := range f.vrfs {
+		if v.floorLink != "" {
+			links = append(links, v.floorLink)
+		}
+	}
+	state, err := f.plane.State(ctx, links)
 	if err != nil {
 		return state, fmt.Errorf("reading next hops: %w", err)
 	}
 	f.objects, f.resilient, f.known = state.Objects, state.Objects && state.Resilient, true
+	for _, v := range f.vrfs {
+		v.readFloor(state.Ports)
+	}
 	for name, u := range f.uplinks {
 		port, exists := state.Ports[name]
 		master := u.VRF
@@ -95,6 +104,7 @@ func (f *FIB) settle(ctx context.Context, v *fibVRF, sets []uint32) error {
 	var errs errorList
 	subs := f.substitutes(v)
 	if f.objects {
+		errs.add(f.settleFloors(ctx, v, sets))
 		errs.add(f.settleMembers(ctx, v, sets, subs))
 	}
 	errs.add(f.settleGroups(ctx, v, sets))
@@ -230,9 +240,11 @@ func (f *FIB) memberOp(v *fibVRF, m uint32, subs []uint32) (NextHopOp, bool) {
 }
 
 // living lists the members that a set's group must have: those that work,
-// directly or through their substitute; if none does, those that exist.
+// directly or through their substitute; if none does, those that exist. It is
+// never nil.
 func (f *FIB) living(v *fibVRF, s *hopSet) []uint32 {
-	var living, present []uint32
+	var living []uint32
+	present := make([]uint32, 0, len(s.members))
 	for _, m := range s.members {
 		exists := v.hops.members[m].at != (Hop{})
 		if !f.objects {

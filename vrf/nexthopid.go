@@ -9,7 +9,7 @@ const (
 	idGroup    = 50_000
 	slots      = 100
 	idEnd      = idBase + slots*idSlot
-	maxMembers = idGroup - 1
+	maxMembers = idGroup - 2 // the first and the last are floors
 )
 
 // OwnNextHop tells whether an id is in the range of ours.

@@ -20,6 +20,7 @@ type hopTable struct {
 	unused  []uint32 // sets that may have lost their last reference
 	loose   []uint32 // members that may be in no set
 	own     int      // sets that are a prefix's own
+	floors  [2]floor // by family
 	freeM   []uint32
 	freeS   []uint32
 	key     []byte
@@ -34,7 +35,8 @@ type member struct {
 type hopSet struct {
 	members []uint32
 	refs    int        // routes that have it
-	group   []uint32   // members of the kernel's group; nil: it has none
+	group   []uint32   // members of the kernel's group without the floor; nil: there is no group
+	floored bool       // that group stands on the floor
 	weights []uint8    // of these, where it is the prefix's own
 	hops    []Hop      // the same where there are no next-hop objects
 	own     bool       // of one prefix alone; its members may change

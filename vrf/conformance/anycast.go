@@ -64,7 +64,7 @@ func (b *bench) groups(t *testing.T) map[netip.Prefix]vrf.NextHopObject {
 // a resilient group of its own; and gives the groups' ids.
 func (b *bench) wantOwn(t *testing.T, changes []vrf.Change, working ...string) map[netip.Prefix]uint32 {
 	t.Helper()
-	b.wantLearned(t, expected(changes, working...))
+	b.wantLearned(t, b.expected(changes, working...))
 	ids, users, want := map[netip.Prefix]uint32{}, map[uint32]int{}, 0
 	groups := b.groups(t)
 	for _, o := range groups {
@@ -137,7 +137,7 @@ func anycastRestart(t *testing.T, b *bench) {
 	counter := &counting{Dataplane: b.Target}
 	again := func() {
 		t.Helper()
-		b.fib = vrf.NewFIB(counter, b.host.VRFs, b.host.Uplinks)
+		b.fib = b.newFIBOver(counter)
 		if n, err := b.fib.Adopt(t.Context()); err != nil || n != len(changes) {
 			t.Fatalf("adopted %d of %d: %v", n, len(changes), err)
 		}
@@ -177,24 +177,24 @@ func anycastPlaneLost(t *testing.T, b *bench) {
 		}
 	}
 	tell(false)
-	want := expected(changes, "u1")
+	want := b.expected(changes, "u1")
 	want[prefix("192.0.2.0/24")] = "100.64.1.3@u0"
 	b.wantLearned(t, want)
 	tell(true)
 	b.inPlace(t, changes, before, b.wantOwn(t, changes, "u0", "u1"))
 	b.SetCarrier("u0", false)
 	b.repair(t)
-	b.wantLearned(t, expected(changes, "u1"))
+	b.wantLearned(t, b.expected(changes, "u1"))
 	changes[0].NextHops = origins(2, 5) // learned meanwhile
 	b.apply(t, changes[:1])
-	b.wantLearned(t, expected(changes, "u1"))
+	b.wantLearned(t, b.expected(changes, "u1"))
 	b.SetCarrier("u0", true)
 	b.repair(t)
 	b.inPlace(t, changes, before, b.wantOwn(t, changes, "u0", "u1"))
 	b.SetCarrier("u0", false)
 	b.SetCarrier("u1", false)
 	b.repair(t)
-	b.wantLearned(t, nil)
+	b.wantLearned(t, b.expected(changes))
 	b.SetCarrier("u1", true)
 	b.SetCarrier("u0", true)
 	b.repair(t)

@@ -29,6 +29,7 @@ type Target interface {
 	// AddFormerBlackhole adds one of ours that an earlier process left.
 	AddFormerBlackhole(table uint32, p netip.Prefix)
 	AddForeignAddress(link string, p netip.Prefix)
+	DeleteNeighbour(link string, a netip.Addr)
 	AddForeignNextHop(id uint32, gateway netip.Addr, link string)
 	Foreign() []string
 	// FlushFilter deletes everybody's filters.
@@ -44,6 +45,9 @@ type Setup struct {
 	Plain bool
 	// Shared: it has no resilient groups, or they are switched off.
 	Shared bool
+	// Floor: tables have a link of this name, which nothing else uses, for the
+	// floors of groups, where VRF devices have themselves.
+	Floor string
 	// Short leaves out what a VRF device makes no difference to, for a machine
 	// that is slow, if all runs elsewhere.
 	Short bool
@@ -65,6 +69,7 @@ func Run(t *testing.T, s Setup) {
 	fibs := map[string]func(*testing.T, *bench){
 		"apply and withdraw": applyAndWithdraw, "both families by one gateway": bothFamilies,
 		"carrier lost": carrierLost, "all carriers lost": allCarriersLost, "plane lost": planeLost,
+		"floor damaged": floorDamaged, "floor after a restart": floorAfterRestart,
 		"restart": restart, "sweep": sweep, "refused": refused, "route taken": routeTaken, "route taken meanwhile": takenMeanwhile, "verified": verified, "verified in turns": verifiedInTurns,
 		"damaged": damaged, "damaged by many": damagedByMany, "damaged after a restart": damagedAfterRestart,
 		"foreign next hops": foreignNextHops, "carrier missing at start": carrierMissing,
@@ -84,6 +89,7 @@ func Run(t *testing.T, s Setup) {
 	if s.Short {
 		fibs = map[string]func(*testing.T, *bench){
 			"apply and withdraw": applyAndWithdraw, "all carriers lost": allCarriersLost, "plane lost": planeLost, "restart": restart,
+			"floor damaged": floorDamaged, "floor after a restart": floorAfterRestart,
 		}
 	}
 	for name, f := range fibs {
@@ -109,6 +115,10 @@ func newBench(t *testing.T, s Setup) *bench {
 	for _, name := range []string{"u0", "u1", "w0", "tap1", "tap2"} {
 		b.AddLink(name)
 	}
+	if s.Floor != "" {
+		b.AddLink(s.Floor)
+		b.SetUp(s.Floor, true)
+	}
 	b.host = vrf.Host{
 		VRFs: []vrf.VRF{{Name: "public", Table: 90, NoDevice: !s.VRF}, {Name: "private", Table: 20, NoDevice: !s.VRF}},
 		Uplinks: []vrf.Uplink{
@@ -128,7 +138,15 @@ func newLearnedBench(t *testing.T, s Setup) *bench {
 	return b
 }
 
-func (b *bench) newFIB() *vrf.FIB { return vrf.NewFIB(b.Target, b.host.VRFs, b.host.Uplinks) }
+func (b *bench) newFIB() *vrf.FIB { return b.newFIBOver(b.Target) }
+
+func (b *bench) newFIBOver(plane vrf.Dataplane) *vrf.FIB {
+	f := vrf.NewFIB(plane, b.host.VRFs, b.host.Uplinks)
+	if b.Floor != "" {
+		f.SetFloor("public", b.Floor)
+	}
+	return f
+}
 
 func tap1() vrf.Tap {
 	return vrf.Tap{

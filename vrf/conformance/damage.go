@@ -31,7 +31,7 @@ func (b *bench) wrong(t *testing.T, gateway string) []vrf.Hop {
 // their place, and adds some in our name; and the FIB is told which.
 func damaged(t *testing.T, b *bench) {
 	counter := &counting{Dataplane: b.Target}
-	b.fib = vrf.NewFIB(counter, b.host.VRFs, b.host.Uplinks)
+	b.fib = b.newFIBOver(counter)
 	changes := sample()
 	b.apply(t, changes)
 	stray := []netip.Prefix{prefix("192.0.2.250/32"), prefix("2001:db8::250/128")}
@@ -59,13 +59,13 @@ func damaged(t *testing.T, b *bench) {
 		t.Errorf("%d damaged routes cost %d writes and %d reads", len(told), counter.writes, counter.reads)
 	}
 	rest := slices.Concat(changes[:6], changes[8:])
-	b.wantLearned(t, expected(rest, "u0", "u1"))
+	b.wantLearned(t, b.expected(rest, "u0", "u1"))
 	b.wantForeign(t, had)
 	for _, c := range taken {
 		b.DeleteForeignRoute(90, c.Prefix, vrf.MetricLearned)
 	}
 	b.repair(t)
-	b.wantLearned(t, expected(changes, "u0", "u1"))
+	b.wantLearned(t, b.expected(changes, "u0", "u1"))
 	b.apply(t, withdrawn(changes))
 	b.wantLearned(t, nil)
 }
@@ -88,7 +88,7 @@ func damagedByMany(t *testing.T, b *bench) {
 		if err := b.fib.Lost(t.Context(), "public", all); err != nil {
 			t.Fatal(err)
 		}
-		b.wantLearned(t, expected(changes, "u0", "u1"))
+		b.wantLearned(t, b.expected(changes, "u0", "u1"))
 	}
 	if err := b.fib.Lost(t.Context(), "nowhere", all); !errors.Is(err, vrf.ErrUnknownVRF) {
 		t.Errorf("an unknown VRF gives %v", err)

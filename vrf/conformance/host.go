@@ -185,13 +185,13 @@ func rules(t *testing.T, b *bench) {
 func vrfDeleted(t *testing.T, b *bench) {
 	b.converge(t, sweeping())
 	b.apply(t, sample())
-	b.wantLearned(t, expected(sample(), "u0", "u1"))
+	b.wantLearned(t, b.expected(sample(), "u0", "u1"))
 	b.DeleteLink("public")
 	b.repair(t) // the notice may come between
 	b.converge(t, sweeping())
 	b.repair(t)
 	b.wantRoutes(t, append(tap1Routes(), tap2Routes()...)...)
-	b.wantLearned(t, expected(sample(), "u0", "u1"))
+	b.wantLearned(t, b.expected(sample(), "u0", "u1"))
 }
 
 func tapChangesVRF(t *testing.T, b *bench) {

@@ -11,7 +11,7 @@ import (
 // comparison that finds damage, and then one that finds none writes nothing.
 func verifiedInTurns(t *testing.T, b *bench) {
 	counter := &counting{Dataplane: b.Target}
-	b.fib = vrf.NewFIB(counter, b.host.VRFs, b.host.Uplinks)
+	b.fib = b.newFIBOver(counter)
 	changes := sample()
 	b.apply(t, changes)
 	b.behind(t,
@@ -36,10 +36,10 @@ func verifiedInTurns(t *testing.T, b *bench) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.wantLearned(t, expected(changes, "u0", "u1"))
+	b.wantLearned(t, b.expected(changes, "u0", "u1"))
 	counter.writes = 0
 	if err := b.fib.Verify(t.Context()); err != nil || counter.writes > 0 {
 		t.Errorf("a comparison that finds nothing writes %d times: %v", counter.writes, err)
 	}
-	b.wantLearned(t, expected(changes, "u0", "u1"))
+	b.wantLearned(t, b.expected(changes, "u0", "u1"))
 }

@@ -193,7 +193,7 @@ func (w *walk) check() {
 		if w.taken[p] {
 			continue
 		}
-		all := expected([]vrf.Change{c}, "u0", "u1")[p]
+		all := w.expected([]vrf.Change{c}, "u0", "u1")[p]
 		alive := false
 		for _, h := range c.NextHops {
 			alive = alive || w.usable(h.Uplink)
@@ -249,7 +249,7 @@ func (w *walk) end() {
 		w.allow(w.fib.UplinkChanged(w.t.Context(), u, true))
 	}
 	all := slices.Collect(maps.Values(w.want))
-	w.wantLearned(w.t, expected(all, "u0", "u1"))
+	w.wantLearned(w.t, w.expected(all, "u0", "u1"))
 	w.bench.apply(w.t, withdrawn(all))
 	if n := w.objects(w.t); n != 0 {
 		w.fatalf("%d next hops are left over", n)

@@ -113,6 +113,9 @@ func (k *Kernel) Read(_ context.Context, desired vrf.Host) (vrf.Actual, error) {
 		}
 	}
 	for id, mac := range k.neighbours {
+		if mac == buried {
+			continue // it isn't permanent
+		}
 		a.Neighbours = append(a.Neighbours, vrf.InstalledNeighbour{Link: id.link, Address: id.address, MAC: mac})
 	}
 	for _, s := range vrf.Sysctls(desired) {

@@ -27,10 +27,26 @@ func (k *Kernel) State(_ context.Context, links []string) (vrf.State, error) {
 	for id, o := range k.hops {
 		if vrf.OwnNextHop(id) {
 			o.Group, o.Weights = slices.Clone(o.Group), slices.Clone(o.Weights)
+			o.Dead = k.dead(o.Hop)
 			s.NextHops = append(s.NextHops, o)
 		}
 	}
 	return s, nil
+}
+
+// buried marks a neighbour that is known not to answer.
+var buried = [6]byte{0xde, 0xad}
+
+func (k *Kernel) dead(hop vrf.Hop) bool {
+	l := k.byIndex(hop.Port)
+	return l != nil && k.neighbours[neighbourKey{l.Name, hop.Gateway}] == buried
+}
+
+// DeleteNeighbour deletes an entry of the neighbour table.
+func (k *Kernel) DeleteNeighbour(link string, a netip.Addr) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.neighbours, neighbourKey{link, a})
 }
 
 // LearnedRoutes is for the FIB. Like the kernel's dump it holds nothing while f
@@ -95,6 +111,9 @@ func (k *Kernel) writeNextHop(op vrf.NextHopOp) error {
 	}
 	o.Group, o.Weights = slices.Clone(o.Group), slices.Clone(o.Weights)
 	k.hops[o.ID] = o
+	if o.Dead {
+		k.neighbours[neighbourKey{k.byIndex(o.Hop.Port).Name, o.Hop.Gateway}] = buried
+	}
 	return nil
 }
 

@@ -13,6 +13,13 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, conformance.Setup{New: func(t *testing.T) conformance.Target { return newTarget(t, Options{}) }})
 }
 
+// TestConformanceFloor lets groups stand on a floor, as with VRF devices, where this
+// kernel may have none.
+func TestConformanceFloor(t *testing.T) {
+	testenv.RequireRoot(t)
+	conformance.Run(t, conformance.Setup{Floor: "f0", New: func(t *testing.T) conformance.Target { return newTarget(t, Options{}) }})
+}
+
 // TestConformanceShared has plain groups only, as on kernels that have no
 // resilient ones.
 func TestConformanceShared(t *testing.T) {

@@ -191,6 +191,9 @@ func (p *dataplane) State(ctx context.Context, links []string) (vrf.State, error
 		p.probed = err == nil
 	}
 	state.Resilient = p.resilient
+	if err == nil {
+		err = p.socket.readFloors(ctx, state.NextHops)
+	}
 	return state, err
 }
 
@@ -234,6 +237,9 @@ const batchNextHops = 64
 func (p *dataplane) WriteNextHops(ctx context.Context, ops []vrf.NextHopOp, failed func(int, error)) error {
 	if err := p.open(); err != nil {
 		return err
+	}
+	if err := p.socket.buryFloors(ops); err != nil {
+		return fmt.Errorf("noting that nobody answers below a VRF's next hops: %w", err)
 	}
 	for from := 0; from < len(ops); from += batchNextHops {
 		if err := ctx.Err(); err != nil {

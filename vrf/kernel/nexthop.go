@@ -57,7 +57,11 @@ func (s *socket) nextHop(op *vrf.NextHopOp) {
 	if !isGroup {
 		family = familyOf(o.Hop.Gateway)
 	}
-	s.out = append(s.out, family, 0, vrf.Protocol, 0, 0, 0, 0, 0)
+	how := uint32(0)
+	if o.Dead { // no route leads to a gateway that nobody has
+		how = unix.RTNH_F_ONLINK
+	}
+	s.out = binary.NativeEndian.AppendUint32(append(s.out, family, 0, vrf.Protocol, 0), how)
 	s.attr32(nhaID, o.ID)
 	if isGroup {
 		s.nextHopGroup(o)

@@ -139,6 +139,10 @@ func (k *target) FlushFilter() {
 	run(k.t, "ip", "netns", "exec", k.ns, "nft", "flush", "ruleset")
 }
 
+func (k *target) DeleteNeighbour(link string, a netip.Addr) {
+	k.ip("neigh", "del", a.String(), "dev", link)
+}
+
 func (k *target) AddForeignNextHop(id uint32, gateway netip.Addr, link string) {
 	k.ip("nexthop", "add", "id", fmt.Sprint(id), "via", gateway.String(), "dev", link, "proto", "99")
 }

@@ -26,7 +26,7 @@ type Notice struct {
 	// Rules: a routing rule was added or deleted.
 	Rules bool
 	// NextHops: the kernel or somebody deleted next-hop objects, or somebody else
-	// changed ours.
+	// changed ours, or what the kernel knows of a floor's gateway.
 	NextHops bool
 	// Settings: a setting of all links, or of those to come, changed. Few are told:
 	// forwarding, the reverse path, answers for others.
@@ -251,7 +251,13 @@ func (w *watcher) message(kind uint16, own bool, data []byte) {
 		if len(data) >= unix.SizeofNdMsg { // the kernel doesn't say who deleted it
 			w.linkChanged(w.names[int(u32(data[4:]))])
 		}
+		if aboutFloor(data) {
+			w.note(func() { w.pending.NextHops = true })
+		}
 	case unix.RTM_NEWNEIGH:
+		if revived(data) && !own {
+			w.note(func() { w.pending.NextHops = true })
+		}
 		// Those that aren't permanent are the kernel's own learning, which on an
 		// uplink never ends.
 		if port, _, ok := parseNeighbour(data); ok && !own {
