@@ -22,6 +22,9 @@ type Options struct {
 	// VRFs but for their last resort, rules and global settings are left to an
 	// unrestricted plan.
 	Links []string
+	// Told, if not nil, are the links that the kernel told of since the last plan.
+	// The state of all others may be from memory, too.
+	Told []string
 }
 
 // Result is a plan and what it could not cover.

@@ -267,10 +267,11 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 func (a *applier) apply(ctx context.Context, desired vrf.Host, inSync bool) (planned bool, err error) {
 	full, links, damaged := a.scope.take()
 	a.told.due = a.told.due || full || a.told.anew(links)
+	told := slices.AppendSeq([]string{}, maps.Keys(links)) // not nil: of all others nothing was told
 	addChanged(links, a.taps, desired.Taps)
 	addDamaged(links, damaged, desired)
 	a.kernel.Forget(damaged)
-	o := vrf.Options{Sweep: inSync}
+	o := vrf.Options{Sweep: inSync, Told: told}
 	if !full && inSync == a.swept {
 		if len(links)+len(damaged) == 0 && slices.Equal(a.holes, desired.Blackholes) {
 			return true, nil

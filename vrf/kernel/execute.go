@@ -32,6 +32,7 @@ func (k *Kernel) Execute(ctx context.Context, ops []vrf.Op) error {
 		if err == nil {
 			k.book(op)
 		}
+		k.bookPort(op, err)
 		if notPermitted(op, err) {
 			denied = &vrf.OpError{Op: op, Err: explain(op, err)}
 			cancel() // everything else would say the same
@@ -94,6 +95,9 @@ func (e *executor) onLink(op vrf.Op) error {
 		return err
 	}
 	port := found.index
+	if p := e.Kernel.ports[link]; p != nil && p.link.Index != port {
+		delete(e.Kernel.ports, link)
+	}
 	dev := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: port, Name: link}}
 	switch o := op.(type) {
 	case vrf.SetUp:

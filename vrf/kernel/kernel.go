@@ -47,10 +47,11 @@ type Kernel struct {
 	// changed them since; nil before the first Read. They spare a restricted
 	// Apply the walk through tables with millions of learned ones.
 	routes    map[Route]vrf.InstalledRoute
-	written   map[Route]bool // blackholes of ours, which no former run made
-	shared    bool           // the FIB's readings keep routes right
-	surveyed  *survey        // the reading under way, if there is one
-	protocols bool           // addresses carry their protocol
+	ports     map[string]*portState // uplinks and taps by name, as they were read last
+	written   map[Route]bool        // blackholes of ours, which no former run made
+	shared    bool                  // the FIB's readings keep routes right
+	surveyed  *survey               // the reading under way, if there is one
+	protocols bool                  // addresses carry their protocol
 	filter    filterState
 }
 
@@ -109,12 +110,13 @@ func (k *Kernel) Close() error {
 
 // Apply reads, plans and executes. It returns the plan, also beside an error,
 // and the next Apply finds again what failed. If the options restrict it to
-// some links, its cost depends on those alone; the first is never restricted.
+// some links, its cost depends on those alone; the first is never restricted. Of
+// links that nothing was told of only the attributes are read.
 func (k *Kernel) Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vrf.Result, error) {
 	var actual vrf.Actual
 	var err error
 	if o.Links != nil && k.hasRead() {
-		actual, err = k.readLinks(ctx, desired, o.Links)
+		actual, err = k.readLinks(ctx, desired, o.Links, o.Told)
 	}
 	if err == nil && !actual.Filter.Whole { // made anew, it needs to know every link
 		o.Links = nil

@@ -32,7 +32,7 @@ func TestManyLinksAreReadAtOnce(t *testing.T) {
 	must(t, err)
 	requests := func(links []string) (n int) {
 		before := k.Kernel.socket.seq
-		actual, err := k.Kernel.readLinks(t.Context(), host, links)
+		actual, err := k.Kernel.readLinks(t.Context(), host, links, nil)
 		must(t, err)
 		n = int(k.Kernel.socket.seq - before)
 		if len(actual.Links) != len(links) || len(actual.Addresses) != 2*len(links) || len(actual.Neighbours) != len(links) {

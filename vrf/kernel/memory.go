@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -65,11 +65,12 @@ func (k *Kernel) hasRead() bool {
 }
 
 // readLinks reads what a plan restricted to some links needs: the links, the
-// VRF devices, and the routes from memory.
-func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links []string) (vrf.Actual, error) {
+// VRF devices, and the routes from memory, as what is on links that nothing was
+// told of; see vrf.Options.
+func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links, told []string) (vrf.Actual, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	actual := vrf.Actual{AddressProtocols: k.protocols}
+	actual := vrf.Actual{AddressProtocols: k.protocols, Sysctls: map[string]string{}}
 	if err := k.open(); err != nil {
 		return actual, err
 	}
@@ -83,15 +84,31 @@ func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links []string
 		actual.Routes = append(actual.Routes, route)
 	}
 	links = vrf.Sharing(desired, actual.Routes, links)
-	if err := r.ports(ctx, links); err != nil {
-		return actual, err
+	if told == nil {
+		told = links
 	}
-	if err := r.filtered(ctx, desired); err != nil {
-		return actual, err
+	for _, name := range told {
+		delete(k.ports, name)
 	}
-	var err error
-	actual.Sysctls, err = readSysctls(k.ns, vrf.LinkSysctls(only(desired, links)))
+	read, err := r.ports(ctx, links)
+	if err == nil {
+		err = r.filtered(ctx, desired)
+	}
+	if err == nil && len(read) > 0 {
+		err = r.verify(only(desired, read))
+	}
 	return actual, err
+}
+
+// verify reads the settings of ports, and remembers all that was read of them.
+func (r *reader) verify(part vrf.Host) error {
+	settings, err := readSysctls(r.ns, vrf.LinkSysctls(part))
+	if err != nil {
+		return err
+	}
+	maps.Copy(r.actual.Sysctls, settings)
+	r.rememberPorts(part, r.actual)
+	return nil
 }
 
 // manyLinks is how many are read by one dump of all: the kernel goes through the
@@ -99,27 +116,63 @@ func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links []string
 // the square of them.
 const manyLinks = 16
 
-// ports reads links and what is on them.
-func (r *reader) ports(ctx context.Context, links []string) error {
-	many := len(links) > manyLinks
-	read := make(map[string]bool, len(links))
+// ports reads links, and what is on them or what is remembered of that. It gives
+// those of which nothing was remembered.
+func (r *reader) ports(ctx context.Context, links []string) (read []string, err error) {
+	unknown := 0
+	for _, name := range links {
+		if r.Kernel.ports[name] == nil {
+			unknown++
+		}
+	}
+	many := unknown > manyLinks
 	for _, name := range links {
 		port, err := r.link(name)
-		if err == nil && port != 0 && !many {
+		if err != nil {
+			return nil, err
+		}
+		if port == 0 {
+			delete(r.Kernel.ports, name)
+			continue
+		}
+		if r.recall(name) {
+			continue
+		}
+		if !many {
 			err = r.portOf(ctx, port)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		read[name] = true
+		read = append(read, name)
 	}
 	if !many {
-		return nil
+		return read, nil
 	}
-	err := errors.Join(ctx.Err(), r.addressesOf(ctx, 0), r.neighboursOf(ctx, 0))
+	return read, r.portsAtOnce(ctx, read)
+}
+
+// portsAtOnce reads what is on many links.
+func (r *reader) portsAtOnce(ctx context.Context, links []string) error {
+	of := make(map[string]bool, len(links))
+	for _, name := range links {
+		of[name] = true
+	}
 	a := r.actual
-	a.Addresses = slices.DeleteFunc(a.Addresses, func(x vrf.Address) bool { return !read[x.Link] })
-	a.Neighbours = slices.DeleteFunc(a.Neighbours, func(x vrf.InstalledNeighbour) bool { return !read[x.Link] })
+	addresses, neighbours := a.Addresses, a.Neighbours // remembered
+	a.Addresses, a.Neighbours = nil, nil
+	err := errors.Join(ctx.Err(), r.addressesOf(ctx, 0), r.neighboursOf(ctx, 0))
+	for _, x := range a.Addresses {
+		if of[x.Link] {
+			addresses = append(addresses, x)
+		}
+	}
+	for _, x := range a.Neighbours {
+		if of[x.Link] {
+			neighbours = append(neighbours, x)
+		}
+	}
+	a.Addresses, a.Neighbours = addresses, neighbours
 	return err
 }
 

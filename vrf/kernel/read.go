@@ -26,6 +26,7 @@ func (k *Kernel) Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error)
 	if err := k.open(); err != nil {
 		return actual, err
 	}
+	k.ports = nil
 	r := reader{Kernel: k, actual: &actual, names: map[int]string{}}
 	steps := []func(context.Context, vrf.Host) error{r.links, r.addresses, r.neighbours, r.rules, r.routes, r.filtered}
 	for _, step := range steps {
@@ -38,6 +39,9 @@ func (k *Kernel) Read(ctx context.Context, desired vrf.Host) (vrf.Actual, error)
 	}
 	var err error
 	actual.Sysctls, err = readSysctls(k.ns, vrf.Sysctls(desired))
+	if err == nil {
+		k.rememberPorts(desired, &actual)
+	}
 	return actual, err
 }
 
