@@ -16,7 +16,7 @@ import (
 // options are the flags.
 type options struct {
 	routes, jobs, families, orders, reflectors, contenders string
-	frrRoutes                                              string
+	frrRoutes, once                                        string
 	rounds                                                 int
 	limit                                                  time.Duration
 	dir                                                    string
@@ -42,6 +42,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.contenders, "contenders", joined(names), "who is compared, `NAME,...`, in this order in each round")
 	f.StringVar(&o.frrRoutes, "frr-routes", "500k", "FRR does tables up to `N` routes, and in the first round only; 0 is all of them, in each round")
 	f.IntVar(&o.rounds, "rounds", allRounds, "how often each of them does everything")
+	f.StringVar(&o.once, "once", "500k", "tables of more than `N` routes, which take minutes, in the first round only; 0 is all in each round")
 	f.DurationVar(&o.limit, "limit", 2*time.Minute, "stop a contender that needs this long for a job, if that is ten times what the first one needed")
 	f.StringVar(&o.dir, "dir", "", "write report.json, report.md and plots into `DIR`, and keep configurations and logs there")
 	f.BoolVar(&o.markdown, "markdown", false, "write the table in Markdown")
@@ -67,6 +68,7 @@ type plan struct {
 	contenders []string
 	rounds     int
 	frrRoutes  int // 0: no limit
+	once       int // larger tables are done once; 0: none is
 }
 
 // parse understands the options; errors name the flag, the value and what is allowed.
@@ -89,6 +91,11 @@ func (o *options) parse() (plan, error) {
 	if o.frrRoutes != "0" {
 		if p.frrRoutes, err = size(o.frrRoutes); err != nil {
 			note(fmt.Errorf("--frr-routes: %w, or 0", err))
+		}
+	}
+	if o.once != "0" {
+		if p.once, err = size(o.once); err != nil {
+			note(fmt.Errorf("--once: %w, or 0", err))
 		}
 	}
 	if o.rounds < 1 {
@@ -136,6 +143,9 @@ func table(wanted []bench.Kind, routes []int, j bench.Job) []bench.Job {
 // skip says what a contender isn't given: FRR what would take it most of everybody's time.
 // Rounds begin with 0.
 func (p plan) skip(contender string, j bench.Job, round int) bool {
+	if round > 0 && p.once > 0 && j.Routes > p.once {
+		return true
+	}
 	if j.Kind == bench.Local || j.Kind == bench.Restart { // they follow no log, and lose their routes
 		return contender != nameHostroute
 	}

@@ -48,6 +48,10 @@ func TestWhatFlagsCome(t *testing.T) {
 		{"what hostroute only can do", []string{"--routes", "100k", "--family", "4", "--jobs", "restart", "--frr-routes", "0"},
 			[]bench.Job{with(func(j *bench.Job) { j.Kind = bench.Restart })}, 3},
 		{"FRR in full", []string{"--routes", "100k", "--family", "4", "--jobs", "load", "--contenders", "frr", "--frr-routes", "0"}, []bench.Job{load4}, 3},
+		{"large tables once", []string{"--routes", "500k,1M", "--family", "4", "--jobs", "load", "--contenders", "bird"},
+			[]bench.Job{with(func(j *bench.Job) { j.Routes = 500_000 }), with(func(j *bench.Job) { j.Routes = 1_000_000 })}, 4},
+		{"large tables as often", []string{"--routes", "500k,1M", "--family", "4", "--jobs", "load", "--contenders", "bird", "--once", "0"},
+			[]bench.Job{with(func(j *bench.Job) { j.Routes = 500_000 }), with(func(j *bench.Job) { j.Routes = 1_000_000 })}, 6},
 		{"FRR gets no larger table", []string{"--routes", "100k", "--family", "4", "--jobs", "load", "--contenders", "frr", "--frr-routes", "99k"}, []bench.Job{load4}, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package benchcmd
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,9 @@ type progress struct {
 func (p *progress) begin(what plan, versions []string) {
 	fmt.Fprintf(p.w, "comparing %s: %d runs, %s on a machine like a current server, each by turns in a namespace of its own; ^C ends it\n",
 		strings.Join(versions, ", "), p.total, roughly(what.estimate()))
+	if what.rounds > 1 && what.once > 0 && slices.ContainsFunc(what.jobs, func(j bench.Job) bool { return j.Routes > what.once }) {
+		fmt.Fprintf(p.w, "tables of more than %d routes in the first round only (--once 0: in each)\n", what.once)
+	}
 	if what.frrRoutes > 0 && strings.Contains(joined(what.contenders), nameFRR) {
 		fmt.Fprintf(p.w, "FRR has tables up to %d routes only, and in the first round only, because it is slow (--frr-routes 0: all of them)\n", what.frrRoutes)
 	}
