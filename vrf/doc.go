@@ -69,8 +69,10 @@
 // is replaced in place, so that flows stay with their member
 // (docs/adr/0014-anycast-groups.md). The kernel's own part in
 // this is harsh, it deletes members whose link loses the carrier, and with the
-// last member of a group all its routes, and brings nothing back; so Repair
-// compares instead of remembering, and may be called at any time.
+// last member of a group all its routes, and brings nothing back; so shared
+// groups have a floor, a last member that stays and is used by nobody
+// (docs/adr/0016-floor.md), and Repair compares instead of remembering, and may
+// be called at any time.
 //
 // Next hops belong to the namespace, not to a VRF. Ids tell their VRF
 // (201ssnnnnn, ss the VRF's slot), and a change that leaves through another
