@@ -40,7 +40,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.orders, "order", "random", "of addresses, `random,sequential` or one of them")
 	f.StringVar(&o.reflectors, "reflectors", "2", "route reflectors, `1,2` or one of them; with two each route has two equal paths")
 	f.StringVar(&o.contenders, "contenders", joined(names), "who is compared, `NAME,...`, in this order in each round")
-	f.StringVar(&o.frrRoutes, "frr-routes", "500k", "FRR does tables up to `N` routes, and in the first round only; 0 is all of them, in each round")
+	f.StringVar(&o.frrRoutes, "frr-routes", "100k", "FRR does tables up to `N` routes, and in the first round only; 0 is all of them, in each round")
 	f.IntVar(&o.rounds, "rounds", allRounds, "how often each of them does everything")
 	f.StringVar(&o.once, "once", "500k", "tables of more than `N` routes, which take minutes, in the first round only; 0 is all in each round")
 	f.DurationVar(&o.limit, "limit", 2*time.Minute, "stop a contender that needs this long for a job, if that is ten times what the first one needed")
