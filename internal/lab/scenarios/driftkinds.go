@@ -141,24 +141,29 @@ func (w *world) nextHopDamages(ctx context.Context) ([]damage, error) {
 	if err != nil {
 		return nil, err
 	}
-	var member, group *kernelNextHop
+	var member, group, floor *kernelNextHop
 	for _, id := range slices.Sorted(maps.Keys(hops)) {
 		h := hops[id]
 		switch {
 		case len(h.Group) > 1 && group == nil:
 			group = &h
+		case h.Gateway == floors[0] && h.Dev == "public":
+			floor = &h
 		case h.Dev == "a-public" && strings.Contains(h.Gateway, ".") && member == nil:
 			member = &h
 		}
 	}
-	if member == nil || group == nil {
-		return nil, errors.New("hv1 has no group of next hops with two members, or no IPv4 member on a-public")
+	if member == nil || group == nil || floor == nil {
+		return nil, errors.New("hv1 has no group of next hops with two members, no IPv4 member on a-public, or no floor")
 	}
 	return []damage{
 		{"a member of groups of next hops, deleted", fmt.Sprintf("ip nexthop del id %d", member.ID), nextHops + ";" + ourRoutes},
 		{"a member of groups of next hops, changed", fmt.Sprintf("ip nexthop replace id %d via 100.64.0.99 dev a-public proto 201", member.ID), nextHops},
 		{"a group of next hops, changed", fmt.Sprintf("ip nexthop replace id %d group %d proto 201", group.ID, group.Group[0].ID), nextHops + ";" + ourRoutes},
 		{"a group of next hops, deleted with its routes", fmt.Sprintf("ip nexthop del id %d", group.ID), nextHops + ";" + ourRoutes + ";" + ourRoutes6},
+		{"the floor of groups, deleted", fmt.Sprintf("ip nexthop del id %d", floor.ID), nextHops},
+		{"the floor's neighbour, deleted", "ip neighbour del 192.0.0.8 dev public", "ip neighbour show dev public"},
+		{"the floor's neighbour, said to answer", "ip neighbour replace 192.0.0.8 lladdr 02:00:00:00:99:03 dev public nud permanent", "ip neighbour show dev public"},
 		{"all next hops of ours, flushed with their routes", "ip nexthop flush proto 201", nextHops + ";" + ourRoutes + ";" + ourRoutes6},
 	}, nil
 }

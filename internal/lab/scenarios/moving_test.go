@@ -64,9 +64,7 @@ func TestStrayed(t *testing.T) {
 
 func TestGatewaysOf(t *testing.T) {
 	h := kernelNextHop{ID: 3}
-	h.Group = append(h.Group, struct {
-		ID uint32 `json:"id"`
-	}{1})
+	h.Group = append(h.Group, kernelMember{1})
 	hops := map[uint32]kernelNextHop{1: {ID: 1, Gateway: netip.MustParseAddr("100.64.0.11").String()}, 3: h}
 	if via := gatewaysOf(kernelRoute{NextHopID: 3}, hops); len(via) != 1 || via[0] != "100.64.0.11" {
 		t.Errorf("by a group: %v", via)

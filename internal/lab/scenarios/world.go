@@ -168,12 +168,14 @@ func (r kernelRoute) prefix(family int) (netip.Prefix, error) {
 
 // kernelNextHop is a next hop, or a group of them, as ip(8) tells it.
 type kernelNextHop struct {
-	ID      uint32 `json:"id"`
-	Dev     string `json:"dev"`
-	Gateway string `json:"gateway"`
-	Group   []struct {
-		ID uint32 `json:"id"`
-	} `json:"group"`
+	ID      uint32         `json:"id"`
+	Dev     string         `json:"dev"`
+	Gateway string         `json:"gateway"`
+	Group   []kernelMember `json:"group"`
+}
+
+type kernelMember struct {
+	ID uint32 `json:"id"`
 }
 
 // devices lists the links that a route leads out of.
@@ -196,7 +198,11 @@ func (r kernelRoute) devices(nextHops map[uint32]kernelNextHop) []string {
 	return devs
 }
 
-// nextHops reads the next hops of a hypervisor with ip(8).
+// floors are gateways that nobody has, on which groups stand and which nothing uses
+// while another member works (docs/adr/0016-floor.md).
+var floors = []string{"192.0.0.8", "100::1"}
+
+// nextHops reads the next hops of a hypervisor with ip(8), groups without their floor.
 func (w *world) nextHops(ctx context.Context, hypervisor string) (map[uint32]kernelNextHop, error) {
 	out, err := w.Exec(ctx, hypervisor, "ip", "-j", "nexthop", "show")
 	if err != nil {
@@ -209,6 +215,10 @@ func (w *world) nextHops(ctx context.Context, hypervisor string) (map[uint32]ker
 	byID := map[uint32]kernelNextHop{}
 	for _, h := range hops {
 		byID[h.ID] = h
+	}
+	for id, h := range byID {
+		h.Group = slices.DeleteFunc(h.Group, func(m kernelMember) bool { return slices.Contains(floors, byID[m.ID].Gateway) })
+		byID[id] = h
 	}
 	return byID, nil
 }
