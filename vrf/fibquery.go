@@ -17,7 +17,7 @@ type Stats struct {
 	Groups      int // sets of them
 	Own         int // of these, sets that are one prefix's own
 	Dirty       int // routes whose last write failed
-	Unreachable int // sets none of whose links works: their routes are not in the kernel
+	Unreachable int // sets none of whose links works: their routes lead to the floor, or are not in the kernel
 }
 
 // Stats counts. An unknown VRF has nothing.
@@ -32,7 +32,7 @@ func (f *FIB) Stats(vrf string) Stats {
 			continue
 		}
 		s.Groups++
-		if !v.hops.sets[i].ready() {
+		if g := &v.hops.sets[i]; len(g.group) == 0 && len(g.hops) == 0 {
 			s.Unreachable++
 		}
 	}

@@ -196,6 +196,9 @@ func allCarriersLost(t *testing.T, b *bench) {
 	b.SetCarrier("u1", false)
 	b.repair(t)
 	b.wantLearned(t, b.expected(changes))
+	if s := b.fib.Stats("public"); s.Groups == 0 || s.Unreachable != s.Groups {
+		t.Errorf("without any carrier stats are %+v", s)
+	}
 	changes[2].NextHops = ecmp(8) // what is learned meanwhile
 	gone := changes[4]
 	b.apply(t, append(changes[:4:4], vrf.Change{Prefix: gone.Prefix}))
