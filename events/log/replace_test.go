@@ -3,6 +3,7 @@ package log
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -31,6 +32,12 @@ func TestAServerIsReplaced(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(g.dir, "n3")); err != nil {
 		t.Fatal(err)
 	}
+	// If it led, the others elect another one, which may take longer than a publisher waits for an answer.
+	testenv.Eventually(t, "the ledger has a leader", func() bool {
+		return slices.ContainsFunc(g.servers[:2], func(s *server.Server) bool {
+			return s.JetStreamIsStreamLeader("HOSTROUTE", migrations.Ledger)
+		})
+	})
 	l.publish(assign("203.0.113.7/32", "vm1"))
 	g.start(g.cluster.Servers[2])
 	last, err := l.ledger.LastSequence(l.ctx)
