@@ -51,11 +51,17 @@ type fibUplink struct {
 
 // The value of a route in the shadow is the index of its set and these flags.
 const (
-	unconfirmed = 1 << 31 // found in the kernel, not yet learned again
-	pending     = 1 << 30 // its first write is in the batch
-	lost        = 1 << 29 // the kernel was found not to have it as it must be
-	seen        = 1 << 28 // during Verify: the kernel has it, or was told since
+	unconfirmed = 1 << 23 // found in the kernel, not yet learned again
+	pending     = 1 << 22 // its first write is in the batch
+	lost        = 1 << 21 // the kernel was found not to have it as it must be
+	seen        = 1 << 20 // during Verify: the kernel has it, or was told since
 	setMask     = seen - 1
+)
+
+// Every set has room in a value, and the flags in one of the shadow.
+const (
+	_ = uint(setMask - maxMembers)
+	_ = uint(valueMask - unconfirmed)
 )
 
 // batchRoutes is how many routes one send carries. Between 64 and 512 the

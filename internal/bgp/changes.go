@@ -61,18 +61,17 @@ func (r *RIB) rowChange(dst []vrf.Change, t *table, s *shard, row []uint32) []vr
 
 // decide computes the next hops of a row and stores them as installed.
 func (r *RIB) decide(t *table, row []uint32) (set uint32, changed bool) {
-	installed := &row[t.words+1]
 	set = r.choose(t, row)
-	switch *installed {
+	switch installed := t.installed(row); installed {
 	case set:
 		r.sets.release(set) // the reference that choose took
 		return set, false
 	case unknown:
 		r.failed--
 	default:
-		r.sets.release(*installed)
+		r.sets.release(installed)
 	}
-	*installed = set
+	t.install(row, set)
 	return set, true
 }
 
@@ -174,9 +173,9 @@ func (r *RIB) Redo(changes []vrf.Change) {
 		f, k := FamilyOf(c.Prefix), keyOf(c.Prefix)
 		t := r.tables[f]
 		_, row := t.put(&k)
-		if installed := &row[t.words+1]; *installed != unknown {
-			r.sets.release(*installed)
-			*installed = unknown
+		if installed := t.installed(row); installed != unknown {
+			r.sets.release(installed)
+			t.install(row, unknown)
 			r.failed++
 		}
 	}
@@ -188,7 +187,7 @@ func (r *RIB) Retry() *Walk {
 		return &Walk{}
 	}
 	return r.walk(Families[:], func(t *table, s *shard, row []uint32) {
-		if row[t.words+1] == unknown {
+		if t.installed(row) == unknown {
 			r.touch(t, s, row)
 		}
 	})

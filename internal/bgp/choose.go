@@ -40,7 +40,7 @@ func (r *RIB) choose(t *table, row []uint32) uint32 {
 // place reads what the result depends on, and gives the place where it would be, or nil
 // if it is not remembered.
 func (r *RIB) place(t *table, row []uint32, c *chosen) *chosen {
-	cells := row[t.words+2:]
+	cells := row[t.words+1:]
 	if t.width > 1 || len(cells) > maxRemembered {
 		return nil
 	}

@@ -37,7 +37,7 @@ func (r *RIB) Told(source int, f Family) *Walk {
 // holds tells whether a row waits for a session: it was never written, somebody
 // has told it, and somebody who is telling has not.
 func (r *RIB) holds(t *table, row []uint32) bool {
-	if r.tellers[t.family] < 2 || row[t.words]&metaDirty != 0 || row[t.words+1] != 0 {
+	if r.tellers[t.family] < 2 || row[t.words]&metaDirty != 0 || t.installed(row) != 0 {
 		return false
 	}
 	told, missing := false, false

@@ -153,7 +153,9 @@ func newHopSets() *hopSets {
 }
 
 // intern gives the id of a set, with a reference to it. The members are sorted
-// in place.
+// in place. There are ids for millions of sets; a writer that refuses some, as the
+// kernel's does beyond [vrf.ErrFull], has each given back by Redo. Should they run
+// out all the same, the answer is the empty set.
 func (s *hopSets) intern(members []vrf.NextHop, limit int) uint32 {
 	slices.SortFunc(members, func(a, b vrf.NextHop) int {
 		return cmp.Or(a.Gateway.Compare(b.Gateway), cmp.Compare(a.Uplink, b.Uplink))
@@ -172,6 +174,9 @@ func (s *hopSets) intern(members []vrf.NextHop, limit int) uint32 {
 	if id, ok := s.ids[string(s.scratch)]; ok {
 		s.list[id].refs++
 		return id
+	}
+	if len(s.free) == 0 && len(s.list) == unknown {
+		return 0
 	}
 	id := slot(&s.list, &s.free)
 	s.list[id] = hopSet{key: string(s.scratch), hops: slices.Clone(members), refs: 1, age: s.list[id].age}

@@ -76,7 +76,7 @@ const Parts = shardCount
 
 func (r *RIB) route(t *table, row []uint32) Route {
 	route := Route{Prefix: t.rowKey(row).prefix(t.family), Pending: row[t.words]&(metaDirty|metaHeld) != 0}
-	if installed := row[t.words+1]; installed == unknown {
+	if installed := t.installed(row); installed == unknown {
 		route.Failed = true
 	} else {
 		route.NextHops = r.sets.list[installed].hops

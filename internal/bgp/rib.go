@@ -62,7 +62,7 @@ const (
 
 	// unknown stands as installed where the writer did not say whether the
 	// last change was taken.
-	unknown = ^uint32(0)
+	unknown = 1<<(32-metaBits) - 1
 )
 
 // NewRIB makes an empty RIB.

@@ -299,7 +299,7 @@ func (m *machine) checkReferences(t *rapid.T) {
 					continue
 				}
 				rows++
-				sets[row[table.words+1]]++
+				sets[table.installed(row)]++
 				m.rib.eachPath(table, row, func(_ int, p path) { refs[p.attr&cellID]++ })
 			}
 		}

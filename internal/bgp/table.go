@@ -1,10 +1,13 @@
 package bgp
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // A table is a hash table from prefixes to rows of 32-bit words:
 //
-//	address (1 or 4 words) | meta | installed | a cell per session …
+//	address (1 or 4 words) | meta | a cell per session …
 //
 // It is cut into shards that grow one at a time and by little, so that neither
 // the pause nor the memory of a growing table is ever that of the whole.
@@ -39,10 +42,13 @@ const (
 	firstRows  = 8
 
 	// The meta word of a row that exists is its prefix length + 1, and flags: it
-	// waits for the writer, or it waits for a session before that.
+	// waits for the writer, or it waits for a session before that. Above them is the
+	// set of next hops that is installed.
 	metaLength = 0xff
 	metaDirty  = 0x100
 	metaHeld   = 0x200
+	metaBits   = 10
+	metaMask   = 1<<metaBits - 1
 )
 
 func newTable(f Family, cells int, seed [2]uint64) *table {
@@ -56,7 +62,7 @@ func newTable(f Family, cells int, seed [2]uint64) *table {
 
 func (t *table) setWidth(width int) {
 	t.width = width
-	t.stride = t.words + 2 + t.cells*width
+	t.stride = t.words + 1 + t.cells*width
 }
 
 // hash mixes well enough that sequential addresses spread like random ones,
@@ -139,8 +145,8 @@ func (t *table) put(k *key) (*shard, []uint32) {
 	if ok {
 		return s, t.row(s, i)
 	}
-	if n := t.capacity(s); int(s.used)+1 > n-n/5 {
-		t.resize(s, max(firstRows, n+n/8))
+	if n := t.capacity(s); int(s.used)+1 > n-n/8 {
+		t.resize(s, larger(s))
 		i, _ = t.find(s, h, k)
 	}
 	row := t.row(s, i)
@@ -151,10 +157,21 @@ func (t *table) put(k *key) (*shard, []uint32) {
 	return s, row
 }
 
-// resize gives a shard another number of rows.
+// larger gives the size to grow to: by a part that differs from shard to shard, or
+// all would be at their emptiest at once.
+func larger(s *shard) int {
+	n := int(s.size)
+	return max(firstRows, n+n/16+n*int(s.index%8)/64+2)
+}
+
+// resize gives a shard room for n rows, or some more: as many as fit into the memory
+// that is taken for n.
 func (t *table) resize(s *shard, n int) {
 	old := s.rows
-	s.rows, s.size = make([]uint32, n*t.stride), int32(n)
+	s.rows = slices.Grow([]uint32(nil), n*t.stride)
+	s.size = int32(cap(s.rows) / t.stride)
+	s.rows = s.rows[:int(s.size)*t.stride]
+	clear(s.rows)
 	for ; len(old) > 0; old = old[t.stride:] {
 		if old[t.words] != 0 {
 			t.place(s, old[:t.stride])
@@ -209,7 +226,7 @@ func (t *table) widen() {
 	if t.width == 2 {
 		return
 	}
-	narrow, from := t.stride, t.words+2
+	narrow, from := t.stride, t.words+1
 	t.setWidth(2)
 	for i := range t.shards {
 		s := &t.shards[i]
@@ -264,17 +281,24 @@ func (t *table) nextDirty(from int32) *shard {
 
 // cell gives the words of a session's cell.
 func (t *table) cell(row []uint32, source int) []uint32 {
-	at := t.words + 2 + source*t.width
+	at := t.words + 1 + source*t.width
 	return row[at : at+t.width : at+t.width]
+}
+
+// installed gives the set of next hops that the writer has of a row, or unknown.
+func (t *table) installed(row []uint32) uint32 { return row[t.words] >> metaBits }
+
+func (t *table) install(row []uint32, set uint32) {
+	row[t.words] = row[t.words]&metaMask | set<<metaBits
 }
 
 // empty tells a row that holds no path and of which nothing is installed.
 func (t *table) empty(row []uint32) bool {
-	if row[t.words+1] != 0 {
+	if t.installed(row) != 0 {
 		return false
 	}
 	for c := range t.cells {
-		if row[t.words+2+c*t.width] != 0 {
+		if row[t.words+1+c*t.width] != 0 {
 			return false
 		}
 	}

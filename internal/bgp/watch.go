@@ -116,6 +116,6 @@ func (r *RIB) Best(p netip.Prefix) (Best, bool) {
 	if !b.Originator.IsValid() {
 		b.Originator = described.NextHop
 	}
-	b.Settled = row[t.words]&(metaDirty|metaHeld) == 0 && row[t.words+1] != unknown
+	b.Settled = row[t.words]&(metaDirty|metaHeld) == 0 && t.installed(row) != unknown
 	return b, true
 }
