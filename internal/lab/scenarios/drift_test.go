@@ -12,6 +12,8 @@ func TestShown(t *testing.T) {
 	}{
 		{"other ids", "id 2010150001 group 2010100001/2010100002 proto 201\n", "id 2010150007 group 2010100003/2010100009 proto 201\n", true},
 		{"a group with a member less", "id 2010150001 group 2010100001/2010100002 proto 201\n", "id 2010150001 group 2010100001 proto 201\n", false},
+		{"other ids that have weights", "id 2010150001 group 2010100001,255/2010149999 proto 201\n", "id 2010150002 group 2010100004,255/2010149999 proto 201\n", true},
+		{"another weight", "id 2010150001 group 2010100001,255/2010149999 proto 201\n", "id 2010150001 group 2010100001,7/2010149999 proto 201\n", false},
 		{"another gateway", "id 7 via 100.64.0.12 dev a-public scope link proto 201\n", "id 7 via 100.64.0.99 dev a-public scope link proto 201\n", false},
 		{"another link group", "3: tap1: qdisc noqueue group 100 qlen 1000\n", "3: tap1: qdisc noqueue group default qlen 1000\n", false},
 		{"addresses in another order", "tap1@if2  UP  203.0.113.1/32 198.18.8.1/32 fe80::1/64 \n", "tap1@if2  UP  198.18.8.1/32 203.0.113.1/32 fe80::1/64 \n", true},

@@ -101,9 +101,10 @@ func (w *world) asBefore(ctx context.Context, before string) {
 }
 
 var (
-	// nextHopIDs are new ones after a loss; what they lead to isn't, nor how many are in a group.
-	nextHopIDs = regexp.MustCompile(`\b(nhid|id|group) [0-9/]+`)
-	digits     = regexp.MustCompile(`[0-9]+`)
+	// nextHopIDs are new ones after a loss; what they lead to isn't, nor how many are in a group
+	// and with what weights.
+	nextHopIDs = regexp.MustCompile(`\b(nhid|id|group) [0-9,/]+`)
+	anID       = regexp.MustCompile(`([ /])[0-9]+`)
 	// heardElements are those of a set that packets fill: they come and go.
 	heardElements = regexp.MustCompile(`(?s)(flags [a-z,]*dynamic[^}=]*?)elements = \{.*?\}`)
 	// setElements are shown in no order, and in lines of some length.
@@ -119,7 +120,7 @@ var (
 // withoutNumbers leaves of what ip(8) and nft(8) show that which somebody wants so, one
 // thing a line.
 func withoutNumbers(shown string) string {
-	shown = nextHopIDs.ReplaceAllStringFunc(shown, func(id string) string { return digits.ReplaceAllString(id, "N") })
+	shown = nextHopIDs.ReplaceAllStringFunc(shown, func(id string) string { return anID.ReplaceAllString(id, "${1}N") })
 	shown = heardElements.ReplaceAllString(shown, "$1")
 	shown = setElements.ReplaceAllStringFunc(shown, func(list string) string {
 		return strings.NewReplacer("{", "{\n", ",", "\n", "}", "\n}").Replace(list)
