@@ -115,7 +115,9 @@ func (w *linkWatch) retry(ctx context.Context) error {
 func (w *linkWatch) notice(ctx context.Context, n kernel.Notice) {
 	w.routes(n)
 	n.Routes, n.AllRoutes = nil, false
-	if !n.Resync && !n.Rules && !n.NextHops && !n.Filter && !n.Settings && len(n.Links) == 0 {
+	// On an uplink neighbours come and go with each flow, and none is ours.
+	n.Neighbours = slices.DeleteFunc(n.Neighbours, func(name string) bool { return slices.Contains(w.uplinks, name) })
+	if !n.Resync && !n.Rules && !n.NextHops && !n.Filter && !n.Settings && len(n.Links)+len(n.Neighbours) == 0 {
 		return
 	}
 	w.changed(n) // guests don't wait for learned routes

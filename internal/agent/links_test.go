@@ -68,6 +68,8 @@ func TestNotices(t *testing.T) {
 		want   []string
 	}{
 		{"a tap", kernel.Notice{Links: []string{"tap1"}}, nil, []string{"wake"}},
+		{"a tap's neighbour", kernel.Notice{Neighbours: []string{"tap1"}}, nil, []string{"wake"}},
+		{"an uplink's neighbour", kernel.Notice{Neighbours: []string{"a"}}, nil, nil},
 		{"an uplink falls", kernel.Notice{Links: []string{"b"}}, []string{"b"}, []string{"wake", "sessions b false", "fib b false"}},
 		{"the same again", kernel.Notice{Links: []string{"b"}}, []string{"b"}, []string{"wake", "repair"}},
 		{"next hops deleted", kernel.Notice{NextHops: true}, []string{"b"}, []string{"wake", "repair"}},

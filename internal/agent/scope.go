@@ -32,7 +32,7 @@ func (s *scope) notice(n kernel.Notice, vrfs []vrf.VRF) {
 	defer s.mu.Unlock()
 	s.full = s.full || n.Resync || n.Rules || n.Filter || n.Settings || n.AllRoutes
 	s.routes = append(s.routes, n.Routes...)
-	for _, name := range n.Links {
+	for _, name := range slices.Concat(n.Links, n.Neighbours) {
 		// A VRF device concerns all that is in it.
 		s.full = s.full || slices.ContainsFunc(vrfs, func(v vrf.VRF) bool { return v.Name == name })
 		s.links[name] = true

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
@@ -93,7 +92,7 @@ func TestDamagedByHand(t *testing.T) {
 		} else {
 			k.ip(strings.Fields(c.command)...)
 		}
-		log.wait(t, c.what, func(n Notice) bool { return slices.Contains(n.Links, "tap0") })
+		log.wait(t, c.what, about("tap0"))
 		result, err := k.Apply(t.Context(), host, vrf.Options{Sweep: true, Links: []string{"tap0"}})
 		if err != nil || len(result.Ops) == 0 {
 			t.Errorf("%s: %v, %v", c.what, result.Ops, err)

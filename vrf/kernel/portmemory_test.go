@@ -141,7 +141,7 @@ func TestToldOfIsReadAgain(t *testing.T) {
 		m.right("an event before " + c.what)
 		log.clear()
 		c.damage()
-		log.wait(t, c.what, func(n Notice) bool { return slices.Contains(n.Links, "tap0") })
+		log.wait(t, c.what, about("tap0"))
 		m.apply("tap0")
 		m.right(c.what)
 	}

@@ -21,8 +21,11 @@ type Notice struct {
 	// Resync: the watch began, or messages were lost. Read everything.
 	Resync bool
 	// Links are the sorted names of links that appeared, vanished, changed, or
-	// whose addresses, permanent neighbours or settings did.
+	// whose addresses or settings did.
 	Links []string
+	// Neighbours are those of links of which a permanent neighbour changed, or any
+	// was deleted: on an uplink the kernel itself deletes some all the time.
+	Neighbours []string
 	// Rules: a routing rule was added or deleted.
 	Rules bool
 	// NextHops: the kernel or somebody deleted next-hop objects, or somebody else
@@ -156,7 +159,9 @@ type watcher struct {
 	mu      sync.Mutex
 	pending Notice
 	changed map[string]bool
-	damaged map[Route]bool
+	// neighbours has the links of changed ones.
+	neighbours map[string]bool
+	damaged    map[Route]bool
 	// gathering: a signal about damaged routes will come.
 	gathering bool
 }
@@ -164,7 +169,7 @@ type watcher struct {
 // empty starts collecting anew. The caller holds the lock, or has the watcher for
 // itself.
 func (w *watcher) empty() {
-	w.pending, w.changed, w.damaged, w.gathering = Notice{}, map[string]bool{}, map[Route]bool{}, false
+	w.pending, w.changed, w.neighbours, w.damaged, w.gathering = Notice{}, map[string]bool{}, map[string]bool{}, map[Route]bool{}, false
 }
 
 // nameLinks learns the names of the links that exist.
@@ -199,6 +204,7 @@ func (w *watcher) take() Notice {
 	defer w.mu.Unlock()
 	n := w.pending
 	n.Links = slices.Sorted(maps.Keys(w.changed))
+	n.Neighbours = slices.Sorted(maps.Keys(w.neighbours))
 	n.Routes = slices.Collect(maps.Keys(w.damaged))
 	w.empty()
 	return n
@@ -249,7 +255,7 @@ func (w *watcher) message(kind uint16, own bool, data []byte) {
 		}
 	case unix.RTM_DELNEIGH:
 		if len(data) >= unix.SizeofNdMsg { // the kernel doesn't say who deleted it
-			w.linkChanged(w.names[int(u32(data[4:]))])
+			w.neighbourChanged(int(u32(data[4:])))
 		}
 		if aboutFloor(data) {
 			w.note(func() { w.pending.NextHops = true })
@@ -261,7 +267,7 @@ func (w *watcher) message(kind uint16, own bool, data []byte) {
 		// Those that aren't permanent are the kernel's own learning, which on an
 		// uplink never ends.
 		if port, _, ok := parseNeighbour(data); ok && !own {
-			w.linkChanged(w.names[port])
+			w.neighbourChanged(port)
 		}
 	case unix.RTM_NEWNETCONF:
 		w.setting(data)
@@ -314,6 +320,12 @@ func (w *watcher) link(kind uint16, data []byte) {
 		w.linkChanged(old)
 	}
 	w.linkChanged(w.names[index])
+}
+
+func (w *watcher) neighbourChanged(port int) {
+	if name := w.names[port]; name != "" {
+		w.note(func() { w.neighbours[name] = true })
+	}
 }
 
 func (w *watcher) linkChanged(name string) {

@@ -29,13 +29,16 @@ func TestWatch(t *testing.T) {
 	link := func(name string) func(Notice) bool {
 		return func(n Notice) bool { return slices.Contains(n.Links, name) }
 	}
+	neighbours := func(n Notice) bool {
+		return slices.Contains(n.Neighbours, "tap0") && !slices.Contains(n.Links, "tap0")
+	}
 	for _, step := range []struct {
 		what string
 		ip   []string
 		seen func(Notice) bool
 	}{
-		{"a deleted neighbour", []string{"neigh", "del", "10.0.0.1", "dev", "tap0"}, link("tap0")},
-		{"a changed neighbour", []string{"neigh", "replace", "10.0.0.1", "lladdr", "02:00:00:00:00:02", "dev", "tap0", "nud", "permanent"}, link("tap0")},
+		{"a deleted neighbour", []string{"neigh", "del", "10.0.0.1", "dev", "tap0"}, neighbours},
+		{"a changed neighbour", []string{"neigh", "replace", "10.0.0.1", "lladdr", "02:00:00:00:00:02", "dev", "tap0", "nud", "permanent"}, neighbours},
 		{"a changed next hop of ours", []string{"nexthop", "add", "id", "2010100001", "via", "100.64.0.2", "dev", "tap0"}, func(n Notice) bool { return n.NextHops }},
 		{"a deleted next hop", []string{"nexthop", "del", "id", "5"}, func(n Notice) bool { return n.NextHops }},
 		{"a deleted address", []string{"addr", "del", "100.64.0.1/24", "dev", "tap0"}, link("tap0")},
@@ -56,6 +59,11 @@ func TestWatch(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("Watch ended with %v", err)
 	}
+}
+
+// about tells a notice of a link, or of its neighbours.
+func about(link string) func(Notice) bool {
+	return func(n Notice) bool { return slices.Contains(slices.Concat(n.Links, n.Neighbours), link) }
 }
 
 type noticeLog struct {

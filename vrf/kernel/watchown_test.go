@@ -22,7 +22,7 @@ func TestWatchDoesNotTellOfOwnNeighbours(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- Watch(ctx, Options{NetNS: k.Kernel.ns, Writer: k.Kernel}, nil, log.add) }()
 	log.wait(t, "the first notice", func(n Notice) bool { return n.Resync })
-	about := func(n Notice) bool { return slices.Contains(n.Links, "tap0") }
+	about := func(n Notice) bool { return slices.Contains(n.Neighbours, "tap0") }
 	write := func(ops ...vrf.Op) {
 		t.Helper()
 		if err := k.Kernel.Execute(ctx, ops); err != nil {
