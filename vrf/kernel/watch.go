@@ -274,7 +274,9 @@ func (w *watcher) message(kind uint16, own bool, data []byte) {
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		w.note(func() { w.pending.Rules = true })
 	case rtmDelNextHop:
-		w.note(func() { w.pending.NextHops = true })
+		if !own {
+			w.note(func() { w.pending.NextHops = true })
+		}
 	case rtmNewNextHop:
 		if o, ok := parseNextHop(data); ok && !own && vrf.OwnNextHop(o.ID) {
 			w.note(func() { w.pending.NextHops = true })

@@ -51,3 +51,28 @@ func (l *noticeLog) has(seen func(Notice) bool) bool {
 	defer l.mu.Unlock()
 	return slices.ContainsFunc(l.list, seen)
 }
+
+// TestWatchDoesNotTellOfOwnNextHops: who drops a next hop is not to read them all
+// because of that, which a table that is being told would never come to the end of.
+func TestWatchDoesNotTellOfOwnNextHops(t *testing.T) {
+	testenv.RequireRoot(t)
+	k := newTarget(t, Options{})
+	port := uplinkFor(t, k)
+	var log noticeLog
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Watch(ctx, Options{NetNS: k.Kernel.ns, Writer: k.Kernel}, nil, log.add) }()
+	log.wait(t, "the first notice", func(n Notice) bool { return n.Resync })
+	log.clear()
+	o := vrf.NextHopObject{ID: 2010100001, Protocol: vrf.Protocol, Hop: vrf.Hop{Gateway: netip.MustParseAddr("100.64.1.2"), Port: port}}
+	group := vrf.NextHopObject{ID: 2010150001, Protocol: vrf.Protocol, Group: []uint32{o.ID}}
+	ops := []vrf.NextHopOp{{Object: o}, {Object: group}, {Object: group, Delete: true}, {Object: o, Delete: true}}
+	must(t, k.WriteNextHops(ctx, ops, func(i int, err error) { t.Errorf("%v: %v", ops[i], err) }))
+	k.ip("rule", "add", "pref", "7", "lookup", "77") // told after all of that
+	log.wait(t, "a rule", func(n Notice) bool { return n.Rules })
+	if log.has(func(n Notice) bool { return n.NextHops }) {
+		t.Error("own next hops are told of")
+	}
+	cancel()
+	must(t, <-ended)
+}
