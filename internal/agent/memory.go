@@ -14,7 +14,7 @@ import (
 // where that is little.
 const (
 	leastGarbage = 12 << 20
-	garbagePart  = 8 // of the live heap, one part in so many
+	garbagePart  = 16 // of the live heap, one part in so many
 )
 
 // gcPercent gives the value of GOGC for a live heap.
