@@ -15,7 +15,8 @@ type Options struct {
 	Sweep bool
 	// Links, if not nil, restricts the plan to these uplinks and taps, for a
 	// change of few guests on a host of many. Actual then needs the links'
-	// state and that of the VRF devices; its routes may be from memory, and
+	// state and that of the VRF devices; its routes may be those of Concerning
+	// and from memory, and
 	// those of the links are written whether they seem to be there or not. The
 	// plan is also about the taps that share a route with one of the links (see
 	// Sharing), and about all blackholes.
@@ -68,7 +69,6 @@ func Plan(desired Host, actual Actual, o Options) Result {
 	p.share(desired.Taps)
 	for _, u := range desired.Uplinks {
 		if !p.covers(u.Name) {
-			p.managed[u.Name] = true
 			continue
 		}
 		p.uplink(u)
@@ -104,7 +104,8 @@ type planner struct {
 	routes     map[routeKey]InstalledRoute
 	neighbours map[string][]InstalledNeighbour
 	desired    map[routeKey]string // link that gets the route
-	managed    map[string]bool     // desired uplinks and taps
+	managed    map[string]bool     // desired uplinks and taps that the plan is about
+	holders    map[string]bool     // links with guests' routes that it isn't about
 	fresh      map[string]bool     // taps from which the kernel drops what they had
 	shared     map[routeKey]*sharedRoute
 	// sharedOrder are those of which at least one tap can be used.
@@ -131,7 +132,8 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 		desired:    make(map[routeKey]string, len(actual.Routes)),
 		fresh:      map[string]bool{},
 		shared:     map[routeKey]*sharedRoute{},
-		managed:    make(map[string]bool, len(desired.Taps)+len(desired.Uplinks)),
+		managed:    make(map[string]bool, len(actual.Links)),
+		holders:    map[string]bool{},
 	}
 	for _, name := range o.Links {
 		p.about[name] = true
@@ -147,6 +149,9 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 	}
 	for _, r := range actual.Routes {
 		p.routes[r.key()] = r
+		if r.Metric == MetricGuest && r.Link != "" && !p.covers(r.Link) {
+			p.holders[r.Link] = true
+		}
 	}
 	for _, n := range actual.Neighbours {
 		p.neighbours[n.Link] = append(p.neighbours[n.Link], n)
@@ -173,7 +178,9 @@ func (p *planner) needVRFs(vrfs []VRF) {
 
 // claim books what a tap that the plan is not about has.
 func (p *planner) claim(t Tap) {
-	p.managed[t.Name] = true
+	if !p.holders[t.Name] {
+		return
+	}
 	v := p.vrfs[t.VRF]
 	if v == nil {
 		return

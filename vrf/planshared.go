@@ -14,24 +14,21 @@ func Sharing(desired Host, routes []InstalledRoute, links []string) []string {
 	for _, name := range links {
 		in[name] = true
 	}
-	tables := map[string]uint32{}
-	for _, v := range desired.VRFs {
-		tables[v.Name] = v.Table
-	}
+	tables := tablesOf(desired)
 	var several []InstalledRoute // few among many
 	for i := range routes {
 		if len(routes[i].Hops) > 0 {
 			several = append(several, routes[i])
 		}
 	}
-	key := func(t Tap, r Route) routeKey { return routeKey{tables[t.VRF], r.Prefix, MetricGuest} }
 	for before := -1; before < len(in); {
 		before = len(in)
 		for _, t := range desired.Taps {
+			if !in[t.Name] {
+				continue
+			}
 			for _, r := range t.Routes {
-				if in[t.Name] {
-					keys[key(t, r)] = true
-				}
+				keys[routeKey{tables[t.VRF], r.Prefix, MetricGuest}] = true
 			}
 		}
 		for _, r := range several {
@@ -43,7 +40,8 @@ func Sharing(desired Host, routes []InstalledRoute, links []string) []string {
 			}
 		}
 		for _, t := range desired.Taps {
-			if !in[t.Name] && slices.ContainsFunc(t.Routes, func(r Route) bool { return keys[key(t, r)] }) {
+			table := tables[t.VRF]
+			if !in[t.Name] && slices.ContainsFunc(t.Routes, func(r Route) bool { return keys[routeKey{table, r.Prefix, MetricGuest}] }) {
 				in[t.Name] = true
 			}
 		}
@@ -77,8 +75,11 @@ func killed(t Tap, r Route, flushed bool) []string {
 func (p *planner) share(taps []Tap) {
 	first := map[routeKey]string{}
 	for _, t := range taps {
+		if !p.covers(t.Name) {
+			continue
+		}
 		v := p.vrfs[t.VRF]
-		if v == nil || !p.covers(t.Name) {
+		if v == nil {
 			continue
 		}
 		for _, r := range t.Routes {

@@ -1,6 +1,9 @@
 package vrf_test
 
 import (
+	"fmt"
+	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -95,8 +98,15 @@ func TestRestrictedToTheChanged(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
+		o := vrf.Options{Sweep: rapid.Bool().Draw(r, "sweep first"), Links: changed}
 		actual.Routes = stale.Routes
-		if err := k.Execute(r.Context(), vrf.Plan(h, actual, vrf.Options{Sweep: true, Links: changed}).Ops); err != nil {
+		all := vrf.Plan(h, actual, o)
+		actual.Routes, _ = vrf.Concerning(h, slices.Values(stale.Routes), changed)
+		if few := vrf.Plan(h, actual, o); !reflect.DeepEqual(few, all) {
+			r.Fatalf("with the routes that concern %s the plan is %v, with all it is %v", changed, few, all)
+		}
+		o.Sweep = true
+		if err := k.Execute(r.Context(), vrf.Plan(h, actual, o).Ops); err != nil {
 			r.Fatal(err)
 		}
 		if again := plan(r, k, h); len(again.Ops) > 0 {
@@ -126,5 +136,36 @@ func change(r *rapid.T, k *fake.Kernel, h *vrf.Host, name string) {
 	default:
 		h.Taps = slices.Clone(h.Taps)
 		h.Taps[i] = drawTap(r, name)
+	}
+}
+
+// TestAPlanForOneTapDependsOnThatAlone: neither the routes that it looks at nor what it
+// allocates grow with the guests of the host.
+func TestAPlanForOneTapDependsOnThatAlone(t *testing.T) {
+	const tap = "tap5"
+	cost := func(guests int) (routes int, allocations float64) {
+		h := vrf.Host{VRFs: []vrf.VRF{{Name: "public", Table: 90, NoDevice: true}}}
+		installed := []vrf.InstalledRoute{}
+		for i := range guests {
+			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), 32)
+			name := fmt.Sprintf("tap%d", i)
+			h.Taps = append(h.Taps, vrf.Tap{Name: name, VRF: "public", Routes: []vrf.Route{{Prefix: p}}})
+			installed = append(installed, vrf.InstalledRoute{Table: 90, Prefix: p, Metric: vrf.MetricGuest, Link: name})
+		}
+		h.Taps[5].Routes = append(h.Taps[5].Routes, vrf.Route{Prefix: netip.MustParsePrefix("198.51.100.7/32")})
+		actual := vrf.Actual{Links: []vrf.Link{{Name: tap, Index: 7, Up: true, Running: true, Group: vrf.TapGroup, MAC: vrf.TapMAC}}}
+		actual.Filter.Whole = true
+		allocations = testing.AllocsPerRun(20, func() {
+			actual.Routes, _ = vrf.Concerning(h, slices.Values(installed), []string{tap})
+			if ops := vrf.Plan(h, actual, vrf.Options{Sweep: true, Links: []string{tap}}).Ops; len(ops) == 0 {
+				t.Fatal("nothing is planned")
+			}
+		})
+		return len(actual.Routes), allocations
+	}
+	fewRoutes, few := cost(10)
+	manyRoutes, many := cost(2000)
+	if fewRoutes != manyRoutes || many > few {
+		t.Errorf("of 10 guests it takes %d routes and %v allocations, of 2,000 %d and %v", fewRoutes, few, manyRoutes, many)
 	}
 }

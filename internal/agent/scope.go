@@ -70,14 +70,21 @@ func addDamaged(links map[string]bool, damaged []kernel.Route, desired vrf.Host)
 	}
 }
 
-// addChanged adds the taps that two desired states don't have in common.
+// addChanged adds the taps that two desired states don't have in common. What both
+// begin and end with, which is nearly all of it, is left aside first.
 func addChanged(links map[string]bool, before, after []vrf.Tap) {
+	for len(before) > 0 && len(after) > 0 && sameTap(&before[0], &after[0]) {
+		before, after = before[1:], after[1:]
+	}
+	for len(before) > 0 && len(after) > 0 && sameTap(&before[len(before)-1], &after[len(after)-1]) {
+		before, after = before[:len(before)-1], after[:len(after)-1]
+	}
 	old := make(map[string]vrf.Tap, len(before))
 	for _, t := range before {
 		old[t.Name] = t
 	}
 	for _, t := range after {
-		if was, ok := old[t.Name]; !ok || !sameTap(was, t) {
+		if was, ok := old[t.Name]; !ok || !sameTap(&was, &t) {
 			links[t.Name] = true
 		}
 		delete(old, t.Name)
@@ -87,7 +94,7 @@ func addChanged(links map[string]bool, before, after []vrf.Tap) {
 	}
 }
 
-func sameTap(a, b vrf.Tap) bool {
+func sameTap(a, b *vrf.Tap) bool {
 	return a.Name == b.Name && a.VRF == b.VRF && a.MAC == b.MAC && slices.Equal(a.Gateways, b.Gateways) &&
 		slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Neighbours, b.Neighbours) && slices.Equal(a.Sources, b.Sources)
 }

@@ -98,7 +98,7 @@ func TestATapDiffersByWhatItsGuestMaySendFrom(t *testing.T) {
 	tap := vrf.Tap{Name: "tap1", Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.10/32")}, MAC: [6]byte{2}}
 	other, moved := tap, tap
 	other.Sources, moved.MAC = nil, [6]byte{4}
-	if !sameTap(tap, tap) || sameTap(tap, other) || sameTap(tap, moved) {
+	if !sameTap(&tap, &tap) || sameTap(&tap, &other) || sameTap(&tap, &moved) {
 		t.Error("a changed MAC or source is not seen")
 	}
 }

@@ -132,6 +132,9 @@ type Machine struct {
 	next     Instant
 	watching watching
 	thorough bool // nothing rests; for tests
+	// listed are the last step's, in the order of its list: nil where several guests
+	// hold the prefix.
+	listed, spare []*own
 }
 
 // New makes a Machine that has seen nothing.
@@ -145,27 +148,7 @@ func (m *Machine) Step(now Instant, in Input) Output {
 	m.next = m.arrivalsNext(now)
 	m.step++
 	announced := &announcements{list: in.Announced}
-	for i := range in.Own {
-		o := &in.Own[i]
-		was := m.own[o.Key]
-		if was != nil && was.step == m.step { // several guests here hold it
-			was = was.was
-		}
-		if !m.thorough && was.rests(o) && m.left[o.Key] == nil {
-			if _, heard := in.Path(o.Key); !heard {
-				was.step, was.was, m.own[o.Key] = m.step, was, was
-				continue
-			}
-		}
-		h := m.hold(now, was, *o, in, announced, &out)
-		h.step, h.was, m.own[o.Key] = m.step, was, h
-		if was != nil {
-			was.was = nil
-		}
-		if !o.Early { // else it may turn out to have left all the same
-			delete(m.left, o.Key)
-		}
-	}
+	m.holdAll(now, in, announced, &out)
 	m.part(now, in, announced)
 	for key, d := range m.left {
 		if !m.has(key) {

@@ -2,6 +2,7 @@ package handover
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/hostroute/hostroute/internal/bgp"
 )
@@ -21,6 +22,7 @@ type own struct {
 	outdated bool
 	step     uint64 // the last in which it was here
 	was      *own   // before that one
+	at       int    // its place in that step's list
 }
 
 // rests tells whether nothing is to be done about a prefix, again, as long as nothing
@@ -45,6 +47,61 @@ const (
 	yielded         // to the path
 	overruled       // the path, by the log
 )
+
+// holdAll decides about all own prefixes. Nearly all are as they were, in the order in
+// which they were, so each is looked for behind the one before it.
+func (m *Machine) holdAll(now Instant, in Input, announced *announcements, out *Output) {
+	last, next := m.listed, 0
+	m.listed = slices.Grow(m.spare[:0], len(in.Own))
+	for i := range in.Own {
+		o := &in.Own[i]
+		was := m.before(last, next, o.Key)
+		if was != nil && was.step == m.step { // several guests here hold it
+			m.listed[was.at] = nil
+			m.listed = append(m.listed, nil)
+			h := m.holdOne(now, was.was, o, in, announced, out)
+			h.at, m.own[o.Key] = i, h
+			continue
+		}
+		if was != nil {
+			next = was.at + 1
+		}
+		h := m.holdOne(now, was, o, in, announced, out)
+		h.at = i
+		m.listed = append(m.listed, h)
+	}
+	clear(last)
+	m.spare = last
+}
+
+// before gives what a prefix was in the last step, or already is in this one.
+func (m *Machine) before(last []*own, next int, key Key) *own {
+	if next < len(last) {
+		if h := last[next]; h != nil && h.Key == key && h.step != m.step {
+			return h
+		}
+	}
+	return m.own[key]
+}
+
+// holdOne decides about one of them, unless it rests.
+func (m *Machine) holdOne(now Instant, was *own, o *Own, in Input, announced *announcements, out *Output) *own {
+	if !m.thorough && was.rests(o) && (len(m.left) == 0 || m.left[o.Key] == nil) {
+		if _, heard := in.Path(o.Key); !heard {
+			was.step, was.was = m.step, was
+			return was // which has its place in m.own
+		}
+	}
+	h := m.hold(now, was, *o, in, announced, out)
+	h.step, h.was, m.own[o.Key] = m.step, was, h
+	if was != nil {
+		was.was = nil
+	}
+	if !o.Early { // else it may turn out to have left all the same
+		delete(m.left, o.Key)
+	}
+	return h
+}
 
 // hold decides about one own prefix: ours, unless somebody newer has it. Then it
 // is theirs, for a log that is out of reach or late, and ours again when the path

@@ -29,8 +29,8 @@ type Options struct {
 	NoResilientGroups bool
 	// Resilience is used instead of vrf.DefaultResilience if it has buckets.
 	Resilience vrf.Resilience
-	// Writer is who needn't be told by Watch of the neighbours that it wrote itself; nil:
-	// all are told. Who deleted one the kernel doesn't say.
+	// Writer is who needn't be told by Watch of the neighbours that it wrote or deleted
+	// itself; nil: all are told.
 	Writer *Kernel
 }
 

@@ -80,10 +80,7 @@ func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links, told []
 			return actual, err
 		}
 	}
-	for _, route := range k.routes {
-		actual.Routes = append(actual.Routes, route)
-	}
-	links = vrf.Sharing(desired, actual.Routes, links)
+	actual.Routes, links = vrf.Concerning(desired, maps.Values(k.routes), links)
 	if told == nil {
 		told = links
 	}

@@ -57,7 +57,7 @@ func groups() []uint32 {
 // While f runs, changes are collected, so f may be slow, and one link's flapping
 // can't pile up.
 func Watch(ctx context.Context, o Options, tables []uint32, f func(Notice)) error {
-	w := &watcher{ns: o.NetNS, writer: o.Writer, signal: make(chan struct{}, 1)}
+	w := &watcher{ns: o.NetNS, writer: o.Writer, deleting: map[neighbourKey]bool{}, signal: make(chan struct{}, 1)}
 	w.empty()
 	receivers, err := w.subscribe(tables)
 	defer func() {
@@ -154,7 +154,9 @@ type watcher struct {
 	ns     int
 	writer *Kernel        // nil: none
 	names  map[int]string // of links by index; only the receiver uses it
-	signal chan struct{}
+	// deleting are neighbours that the writer is deleting; only the receiver uses it.
+	deleting map[neighbourKey]bool
+	signal   chan struct{}
 
 	mu      sync.Mutex
 	pending Notice
@@ -192,6 +194,7 @@ func (w *watcher) nameLinks() error {
 // overrun starts anew after messages were lost, the new names of links among
 // them, perhaps.
 func (w *watcher) overrun() error {
+	clear(w.deleting)
 	if err := w.nameLinks(); err != nil {
 		return err
 	}
@@ -254,13 +257,12 @@ func (w *watcher) message(kind uint16, own bool, data []byte) {
 			w.linkChanged(w.names[int(u32(data[4:]))])
 		}
 	case unix.RTM_DELNEIGH:
-		if len(data) >= unix.SizeofNdMsg { // the kernel doesn't say who deleted it
-			w.neighbourChanged(int(u32(data[4:])))
-		}
+		w.neighbourGone(data)
 		if aboutFloor(data) {
 			w.note(func() { w.pending.NextHops = true })
 		}
 	case unix.RTM_NEWNEIGH:
+		w.noteDeletion(data, own)
 		if revived(data) && !own {
 			w.note(func() { w.pending.NextHops = true })
 		}
@@ -322,12 +324,6 @@ func (w *watcher) link(kind uint16, data []byte) {
 		w.linkChanged(old)
 	}
 	w.linkChanged(w.names[index])
-}
-
-func (w *watcher) neighbourChanged(port int) {
-	if name := w.names[port]; name != "" {
-		w.note(func() { w.neighbours[name] = true })
-	}
 }
 
 func (w *watcher) linkChanged(name string) {

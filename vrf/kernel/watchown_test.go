@@ -38,6 +38,15 @@ func TestWatchDoesNotTellOfOwnNeighbours(t *testing.T) {
 	if log.has(about) {
 		t.Error("own neighbours are told of")
 	}
+	log.clear()
+	write(vrf.DeleteNeighbour{Link: "tap0", Address: a}, set, vrf.DeleteNeighbour{Link: "tap0", Address: a})
+	k.ip("rule", "add", "pref", "8", "lookup", "77")
+	log.wait(t, "another rule", func(n Notice) bool { return n.Rules })
+	if log.has(about) {
+		t.Error("own deletions of neighbours are told of")
+	}
+	log.clear()
+	write(set)
 	k.ip("neigh", "del", "10.0.0.1", "dev", "tap0")
 	log.wait(t, "the neighbour that somebody deleted", about)
 	cancel()
