@@ -6,8 +6,9 @@
 // and stops when the kernel's table is what it must be: every route, with the next hop of
 // each plane that is up, and no other. What tells is the same for all contenders. A
 // sample of routes is looked up every 20 ms, beginning with one that was not right, so that it costs
-// next to nothing as long as they aren't; then the whole table is read, and the time is
-// that at which the reading began. Where it was not complete yet, the sample is what was
+// next to nothing as long as they aren't. When they are, and the contender has used no CPU
+// time for a tenth of a second, the whole table is read, and the time is that since which
+// both was so (rest.go). Where the table was not complete yet, the sample is what was
 // wrong, and so on.
 //
 // CPU time and memory are those that the kernel has counted for the contender's processes,

@@ -59,6 +59,7 @@ func (w *world) account(ctx context.Context, s *bench.Sample, before usage) erro
 func (w *world) await(ctx context.Context, sample []int, acted <-chan error) (time.Time, error) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
+	var rest rest
 	for done := false; ; {
 		select {
 		case <-ctx.Done():
@@ -71,41 +72,34 @@ func (w *world) await(ctx context.Context, sample []int, acted <-chan error) (ti
 			done, acted = true, nil
 		case <-tick.C:
 		}
-		if err := alive(w.contender.Pids()); err != nil {
-			return time.Time{}, err
-		}
-		at := time.Now()
-		ok, rest, err := w.look(sample, done)
+		used, err := usageOf(w.contender.Pids())
 		if err != nil {
 			return time.Time{}, err
 		}
-		if ok {
-			return at, nil
+		at := time.Now()
+		rest.mark(at, used.cpu)
+		right, err := w.reader.Right(w.want(), sample)
+		if err != nil {
+			return time.Time{}, err
 		}
-		sample = rest
+		if right < len(sample) { // what is wrong comes first
+			sample = append(sample[right:len(sample):len(sample)], sample[:right]...)
+			rest.wrong()
+			continue
+		}
+		end, rests := rest.since(at)
+		if !done || !rests {
+			continue
+		}
+		d, err := w.reader.Compare(w.want())
+		if err != nil || d.None() {
+			return end, err
+		}
+		if len(d.Differing) > 0 {
+			sample = d.Differing
+		}
+		rest.wrong()
 	}
-}
-
-// look looks at a sample and, if that is right, and all has been sent, at the whole table.
-// It gives the sample to look at next: what is wrong comes first.
-func (w *world) look(sample []int, whole bool) (bool, []int, error) {
-	right, err := w.reader.Right(w.want(), sample)
-	switch {
-	case err != nil:
-		return false, nil, err
-	case right < len(sample):
-		return false, append(sample[right:len(sample):len(sample)], sample[:right]...), nil
-	case !whole:
-		return false, sample, nil
-	}
-	d, err := w.reader.Compare(w.want())
-	if err != nil {
-		return false, nil, err
-	}
-	if len(d.Differing) > 0 {
-		sample = d.Differing
-	}
-	return d.None(), sample, nil
 }
 
 // lacks is an error that says what is wrong with the table, for who has waited for long.
