@@ -55,7 +55,8 @@ const maxNamed = 4096
 const (
 	shortestRest = 100 * time.Millisecond
 	longestRest  = 500 * time.Millisecond
-	verifyShare  = 50 // one part in so many
+	busyRest     = 10 * time.Second // where too much changes
+	verifyShare  = 50               // one part in so many
 )
 
 // rest is how long to wait after a repair that took some time, and that came after
@@ -211,6 +212,8 @@ func (m *mender) verify(ctx context.Context) time.Duration {
 	switch {
 	case errors.Is(err, kernel.ErrInterrupted):
 		return longestRest
+	case errors.Is(err, kernel.ErrBusy):
+		return busyRest
 	case err != nil:
 		m.report(ctx, err)
 	}

@@ -224,5 +224,10 @@ func TestVerifyIsRegular(t *testing.T) {
 		if got := b.during(time.Second); !slices.Equal(got, []string{"lost public 1", "report no buffer space"}) {
 			t.Errorf("failing, it did %q", got)
 		}
+		b.set(0, kernel.ErrBusy)
+		b.during(2 * time.Minute) // until the first of them
+		if got := b.during(6 * busyRest); len(got) < 5 || len(got) > 7 || slices.Contains(got, "report "+kernel.ErrBusy.Error()) {
+			t.Errorf("with much being written, it did %q", got)
+		}
 	})
 }

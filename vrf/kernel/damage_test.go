@@ -116,7 +116,7 @@ func TestVerifyGivesWay(t *testing.T) {
 	ctx, stopped := context.WithCancel(t.Context())
 	fib.verifying.Lock()
 	stop := fib.verifying.stop
-	fib.verifying.stop = func() { stop(); stopped() }
+	fib.verifying.stop = func(why error) { stop(why); stopped() }
 	fib.verifying.Unlock()
 	go func() { changed <- fib.UplinkChanged(t.Context(), "u0", true) }()
 	<-ctx.Done()
@@ -128,6 +128,27 @@ func TestVerifyGivesWay(t *testing.T) {
 	must(t, fib.Verify(t.Context()))
 	if underWay() {
 		t.Error("a verification that is over can be interrupted")
+	}
+}
+
+// TestVerifyGivesWayToManyChanges of IPv6 routes, of which the kernel reads slowly while
+// they are written, and not of IPv4.
+func TestVerifyGivesWayToManyChanges(t *testing.T) {
+	fib := NewFIB(Options{}, nil, nil)
+	changes := func(n int, address string) []vrf.Change {
+		return slices.Repeat([]vrf.Change{{Prefix: netip.PrefixFrom(netip.MustParseAddr(address), 24)}}, n)
+	}
+	ctx, stop := context.WithCancelCause(t.Context())
+	fib.besideVerify(changes(busy+1, "2001:db8::"))
+	fib.setVerifying(stop)
+	fib.besideVerify(changes(busy+1, "192.0.2.0"))
+	fib.besideVerify(changes(busy, "2001:db8::"))
+	if ctx.Err() != nil {
+		t.Fatal("few changes of IPv6 end it, or many of IPv4, or those before")
+	}
+	fib.besideVerify(changes(1, "2001:db8::"))
+	if got := context.Cause(ctx); got != ErrBusy {
+		t.Errorf("it ends for %v, want %v", got, ErrBusy)
 	}
 }
 

@@ -23,12 +23,21 @@ type FIB struct {
 
 	verifying struct {
 		sync.Mutex
-		stop context.CancelFunc // nil while nobody verifies
+		stop   context.CancelCauseFunc // nil while nobody verifies
+		beside int                     // changes of IPv6 routes since it began
 	}
 }
 
 // ErrInterrupted: a plane was lost, or is back, and that could not wait.
 var ErrInterrupted = errors.New("interrupted by the change of an uplink")
+
+// ErrBusy: so many IPv6 routes were written that reading them would have taken for ever.
+var ErrBusy = errors.New("interrupted by changes of many routes")
+
+// busy is how many routes of IPv6 may change while all are read. The kernel goes through the
+// table from its beginning again for each slice of a dump that comes after a change,
+// and has it locked meanwhile: with a million routes each batch waits for most of a second.
+const busy = 2048
 
 // NewFIB is inert, like New. Call Adopt before anything else.
 func NewFIB(o Options, vrfs []vrf.VRF, uplinks []vrf.Uplink) *FIB {
@@ -56,9 +65,28 @@ func (f *FIB) Adopt(ctx context.Context) (int, error) {
 
 // Apply brings changes into the kernel.
 func (f *FIB) Apply(ctx context.Context, vrf string, changes []vrf.Change) error {
+	f.besideVerify(changes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.fib.Apply(ctx, vrf, changes)
+}
+
+// besideVerify ends a Verify under way if too much changes beside it.
+func (f *FIB) besideVerify(changes []vrf.Change) {
+	f.verifying.Lock()
+	defer f.verifying.Unlock()
+	v := &f.verifying
+	if v.stop == nil {
+		return
+	}
+	for i := range changes {
+		if changes[i].Prefix.Addr().Is6() {
+			v.beside++
+		}
+	}
+	if v.beside > busy {
+		v.stop(ErrBusy)
+	}
 }
 
 // UplinkChanged tells that the plane behind an uplink is lost or back. A Verify
@@ -66,7 +94,7 @@ func (f *FIB) Apply(ctx context.Context, vrf string, changes []vrf.Change) error
 func (f *FIB) UplinkChanged(ctx context.Context, uplink string, up bool) error {
 	f.verifying.Lock()
 	if stop := f.verifying.stop; stop != nil {
-		stop()
+		stop(ErrInterrupted)
 	}
 	f.verifying.Unlock()
 	f.mu.Lock()
@@ -83,15 +111,16 @@ func (f *FIB) Repair(ctx context.Context) error {
 }
 
 // Verify reads all learned routes back and mends what differs. It gives
-// ErrInterrupted where it ended for a change of an uplink. Two don't run at a time.
+// ErrInterrupted where it ended for a change of an uplink, and ErrBusy where it did for
+// changes of many routes. Two don't run at a time.
 func (f *FIB) Verify(ctx context.Context) error {
-	ours, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ours, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	f.setVerifying(cancel)
 	defer f.setVerifying(nil)
 	err := f.fib.VerifyInTurns(ours, f.turn)
 	if ours.Err() != nil && ctx.Err() == nil {
-		return ErrInterrupted
+		return context.Cause(ours)
 	}
 	return err
 }
@@ -103,10 +132,10 @@ func (f *FIB) turn(step func()) {
 	step()
 }
 
-func (f *FIB) setVerifying(stop context.CancelFunc) {
+func (f *FIB) setVerifying(stop context.CancelCauseFunc) {
 	f.verifying.Lock()
 	defer f.verifying.Unlock()
-	f.verifying.stop = stop
+	f.verifying.stop, f.verifying.beside = stop, 0
 }
 
 // Lost writes routes again that somebody deleted or replaced.
