@@ -20,7 +20,7 @@ func (r *RIB) walk(families []Family, visit func(*table, *shard, []uint32)) *Wal
 
 // Step does the next part and tells whether there is more to do.
 func (w *Walk) Step() (more bool) {
-	const rows = 4096
+	const rows = 1024
 	for seen := 0; seen < rows; {
 		if len(w.families) == 0 {
 			return false

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -61,8 +62,14 @@ func newRIB(name string, peers []*peer, log *slog.Logger) *rib {
 	return &rib{vrf: name, peers: peers, log: log.With("vrf", name), wake: make(chan struct{}, 1), rib: bgp.NewRIB(c), heard: make([]time.Time, len(peers)), telling: make([]time.Time, len(peers))}
 }
 
+// giveWay lets those run who wait for the CPU. Who goes through millions of routes calls it after
+// each part, or what must be done at once, such as announcing a guest, would wait each time
+// until the runtime thinks that it is another one's turn: for ten milliseconds.
+func giveWay() { runtime.Gosched() }
+
 // update applies a message of a session.
 func (r *rib) update(source int, u *bgp.Update) {
+	defer giveWay()
 	defer r.poke()
 	r.view(func(b *bgp.RIB) {
 		b.Update(source, u)
@@ -95,6 +102,7 @@ func (r *rib) walk(start func(*bgp.RIB) *bgp.Walk) {
 			more = w.Step()
 		})
 		r.poke()
+		giveWay()
 	}
 }
 
@@ -157,6 +165,7 @@ func (r *rib) run(ctx context.Context, fib FIB) {
 		left := patience
 		written := r.apply(ctx, fib, changes, &left)
 		r.wrote()
+		giveWay()
 		if left < patience && retry == nil {
 			retry = time.After(pause)
 			pause = min(2*pause, longestPause)
