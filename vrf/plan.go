@@ -15,11 +15,11 @@ type Options struct {
 	Sweep bool
 	// Links, if not nil, restricts the plan to these uplinks and taps, for a
 	// change of few guests on a host of many. Actual then needs the links'
-	// state and that of the VRF devices; its routes may be those of Concerning
-	// and from memory, and
+	// state and that of the VRF devices; its routes may be from memory, and
 	// those of the links are written whether they seem to be there or not. The
 	// plan is also about the taps that share a route with one of the links (see
-	// Sharing), and about all blackholes.
+	// Sharing), and about all blackholes. The host may be the part of it that
+	// InstalledRoutes.Concerning gives, with its routes.
 	// VRFs but for their last resort, rules and global settings are left to an
 	// unrestricted plan.
 	Links []string
@@ -101,13 +101,14 @@ type planner struct {
 	vrfs       map[string]*VRF // desired; nil if it contradicts the kernel
 	links      map[string]Link
 	addresses  map[string][]Address
-	routes     map[routeKey]InstalledRoute
+	routes     map[RouteKey]InstalledRoute
 	neighbours map[string][]InstalledNeighbour
-	desired    map[routeKey]string // link that gets the route
+	desired    map[RouteKey]string // link that gets the route
 	managed    map[string]bool     // desired uplinks and taps that the plan is about
 	holders    map[string]bool     // links with guests' routes that it isn't about
 	fresh      map[string]bool     // taps from which the kernel drops what they had
-	shared     map[routeKey]*sharedRoute
+	shared     map[RouteKey]*sharedRoute
+	gone       map[RouteKey]bool // planned to be removed already
 	// sharedOrder are those of which at least one tap can be used.
 	sharedOrder []*sharedRoute
 	// forgotten are neighbours that are deleted when no route to them by their tap
@@ -127,11 +128,12 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 		vrfs:       map[string]*VRF{},
 		links:      make(map[string]Link, len(actual.Links)),
 		addresses:  map[string][]Address{},
-		routes:     make(map[routeKey]InstalledRoute, len(actual.Routes)),
+		routes:     make(map[RouteKey]InstalledRoute, len(actual.Routes)),
 		neighbours: map[string][]InstalledNeighbour{},
-		desired:    make(map[routeKey]string, len(actual.Routes)),
+		desired:    make(map[RouteKey]string, len(actual.Routes)),
 		fresh:      map[string]bool{},
-		shared:     map[routeKey]*sharedRoute{},
+		shared:     map[RouteKey]*sharedRoute{},
+		gone:       map[RouteKey]bool{},
 		managed:    make(map[string]bool, len(actual.Links)),
 		holders:    map[string]bool{},
 	}
@@ -148,7 +150,7 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 		p.addresses[a.Link] = append(p.addresses[a.Link], a)
 	}
 	for _, r := range actual.Routes {
-		p.routes[r.key()] = r
+		p.routes[r.Key()] = r
 		if r.Metric == MetricGuest && r.Link != "" && !p.covers(r.Link) {
 			p.holders[r.Link] = true
 		}
@@ -186,7 +188,7 @@ func (p *planner) claim(t Tap) {
 		return
 	}
 	for _, r := range t.Routes {
-		key := routeKey{v.Table, r.Prefix, MetricGuest}
+		key := RouteKey{v.Table, r.Prefix, MetricGuest}
 		if p.routes[key].Link == t.Name {
 			p.desired[key] = t.Name
 		}
@@ -222,8 +224,8 @@ func (p *planner) vrf(v VRF) {
 func (p *planner) lastResort(v VRF) {
 	for _, prefix := range []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
 		last := InstalledRoute{Table: v.Table, Prefix: prefix, Metric: MetricUnreachable, Unreachable: true}
-		p.desired[last.key()] = v.Name
-		if have, ok := p.routes[last.key()]; !ok || !have.Equal(last) {
+		p.desired[last.Key()] = v.Name
+		if have, ok := p.routes[last.Key()]; !ok || !have.Equal(last) {
 			p.add(AddRoute{Route: last, VRF: v.Name, Replace: ok})
 		}
 	}

@@ -14,11 +14,11 @@ func (p *planner) blackholes(list []Blackhole) {
 			continue
 		}
 		want := InstalledRoute{Table: v.Table, Prefix: b.Prefix, Metric: b.metric(), Blackhole: true}
-		if _, twice := p.desired[want.key()]; twice {
+		if _, twice := p.desired[want.Key()]; twice {
 			continue
 		}
-		p.desired[want.key()] = b.VRF
-		if have, ok := p.routes[want.key()]; !ok || !have.Equal(want) {
+		p.desired[want.Key()] = b.VRF
+		if have, ok := p.routes[want.Key()]; !ok || !have.Equal(want) {
 			p.add(AddRoute{Route: want, VRF: b.VRF, Replace: ok})
 		}
 	}
@@ -31,7 +31,7 @@ func (p *planner) blackholes(list []Blackhole) {
 // left may have a reason yet.
 func (p *planner) fillBlackholes() {
 	for _, r := range p.actual.Routes {
-		if _, ok := p.desired[r.key()]; !ok && ofBlackholes(r.Metric) && (p.Sweep || r.Written) && !p.untouchable(r) {
+		if _, ok := p.desired[r.Key()]; !ok && ofBlackholes(r.Metric) && (p.Sweep || r.Written) && !p.untouchable(r) {
 			p.add(DeleteRoute{r})
 		}
 	}
@@ -42,9 +42,9 @@ func (p *planner) fillBlackholes() {
 // need not have heard of everything else.
 func (p *planner) clear() {
 	for _, r := range p.actual.Routes {
-		_, served := p.desired[r.key()]
-		_, below := p.desired[routeKey{r.Table, r.Prefix, MetricBlackhole}]
-		_, over := p.desired[routeKey{r.Table, r.Prefix, MetricBlackholeOver}]
+		_, served := p.desired[r.Key()]
+		_, below := p.desired[RouteKey{r.Table, r.Prefix, MetricBlackhole}]
+		_, over := p.desired[RouteKey{r.Table, r.Prefix, MetricBlackholeOver}]
 		if (below || over) && !served && r.Metric == MetricGuest && !p.untouchable(r) {
 			p.add(DeleteRoute{r})
 		}

@@ -10,10 +10,7 @@ import (
 // one of them, or with one that has. What becomes of such a route is told by all
 // of its taps, so a plan restricted to one must look at the others.
 func Sharing(desired Host, routes []InstalledRoute, links []string) []string {
-	in, keys := map[string]bool{}, map[routeKey]bool{}
-	for _, name := range links {
-		in[name] = true
-	}
+	in, keys := namesOf(links), keySet{keys: map[RouteKey]bool{}}
 	tables := tablesOf(desired)
 	var several []InstalledRoute // few among many
 	for i := range routes {
@@ -21,34 +18,64 @@ func Sharing(desired Host, routes []InstalledRoute, links []string) []string {
 			several = append(several, routes[i])
 		}
 	}
-	for before := -1; before < len(in); {
-		before = len(in)
-		for _, t := range desired.Taps {
-			if !in[t.Name] {
-				continue
-			}
-			for _, r := range t.Routes {
-				keys[routeKey{tables[t.VRF], r.Prefix, MetricGuest}] = true
-			}
+	rest := make([]*Tap, 0, len(desired.Taps)) // those not in yet
+	join := func(t *Tap) {
+		in[t.Name] = true
+		for i := range t.Routes {
+			keys.add(RouteKey{tables[t.VRF], t.Routes[i].Prefix, MetricGuest})
 		}
+	}
+	for i := range desired.Taps {
+		rest = append(rest, &desired.Taps[i])
+	}
+	for before := -1; before < len(in)+len(keys.keys); {
+		before = len(in) + len(keys.keys)
+		rest = slices.DeleteFunc(rest, func(t *Tap) bool {
+			joins := in[t.Name] || keys.hasAny(tables[t.VRF], t.Routes)
+			if joins {
+				join(t)
+			}
+			return joins
+		})
 		for _, r := range several {
-			if keys[r.key()] || r.anyLink(func(link string) bool { return in[link] }) {
-				keys[r.key()] = true
+			if keys.keys[r.Key()] || r.anyLink(func(link string) bool { return in[link] }) {
+				keys.add(r.Key())
 				for _, h := range r.Hops {
 					in[h.Link] = true
 				}
-			}
-		}
-		for _, t := range desired.Taps {
-			table := tables[t.VRF]
-			if !in[t.Name] && slices.ContainsFunc(t.Routes, func(r Route) bool { return keys[routeKey{table, r.Prefix, MetricGuest}] }) {
-				in[t.Name] = true
 			}
 		}
 	}
 	list := slices.AppendSeq([]string{}, maps.Keys(in)) // not nil, which would mean all
 	slices.Sort(list)
 	return list
+}
+
+// keySet are few keys, of which many others are to be told apart: by the last byte of the
+// address first.
+type keySet struct {
+	keys map[RouteKey]bool
+	last [256]bool
+}
+
+func lastByte(p netip.Prefix) byte {
+	a := p.Addr().As16()
+	return a[15]
+}
+
+func (s *keySet) add(key RouteKey) {
+	s.keys[key] = true
+	s.last[lastByte(key.Prefix)] = true
+}
+
+// hasAny tells whether one of a tap's routes is among them.
+func (s *keySet) hasAny(table uint32, routes []Route) bool {
+	for i := range routes {
+		if s.last[lastByte(routes[i].Prefix)] && s.keys[RouteKey{table, routes[i].Prefix, MetricGuest}] {
+			return true
+		}
+	}
+	return false
 }
 
 // sharedRoute is a route that several taps are to have.
@@ -73,7 +100,7 @@ func killed(t Tap, r Route, flushed bool) []string {
 
 // share finds the routes that more than one tap has.
 func (p *planner) share(taps []Tap) {
-	first := map[routeKey]string{}
+	first := map[RouteKey]string{}
 	for _, t := range taps {
 		if !p.covers(t.Name) {
 			continue
@@ -83,7 +110,7 @@ func (p *planner) share(taps []Tap) {
 			continue
 		}
 		for _, r := range t.Routes {
-			key := routeKey{v.Table, r.Prefix, MetricGuest}
+			key := RouteKey{v.Table, r.Prefix, MetricGuest}
 			switch other, taken := first[key]; {
 			case !taken:
 				first[key] = t.Name
@@ -99,7 +126,7 @@ func (p *planner) share(taps []Tap) {
 // IPv6 route over several. Its guest need not have that address.
 func (p *planner) joined(t Tap, table uint32) Tap {
 	for _, r := range t.Routes {
-		if p.shared[routeKey{table, r.Prefix, MetricGuest}] == nil || r.Via.IsValid() || r.Prefix.Addr().Is4() || t.MAC == [6]byte{} {
+		if p.shared[RouteKey{table, r.Prefix, MetricGuest}] == nil || r.Via.IsValid() || r.Prefix.Addr().Is4() || t.MAC == [6]byte{} {
 			continue
 		}
 		n := Neighbour{Address: linkLocalOf(t.MAC), MAC: t.MAC}
@@ -145,6 +172,10 @@ func (p *planner) join(s *sharedRoute, t Tap, r Route, fresh bool) {
 func (p *planner) sharedRoutes() {
 	for _, s := range p.sharedOrder {
 		p.withoutDead(s)
+		p.desired[s.route.Key()] = "" // for now
+	}
+	if p.Sweep {
+		p.sweepShared()
 	}
 	for _, s := range p.sharedOrder {
 		want, hops := s.route, s.hops
@@ -152,7 +183,7 @@ func (p *planner) sharedRoutes() {
 			hops = s.idle
 		}
 		want.SetHops(hops)
-		p.desired[want.key()] = hops[0].Link
+		p.desired[want.Key()] = hops[0].Link
 		p.setRoute(want, s.vrf, s.fresh)
 	}
 }
@@ -162,7 +193,7 @@ func (p *planner) sharedRoutes() {
 // that, marks and all, until no route has it any more. So this goes for all of
 // them before one is written as it is to be.
 func (p *planner) withoutDead(s *sharedRoute) {
-	have, ok := p.routes[s.route.key()]
+	have, ok := p.routes[s.route.Key()]
 	if !ok || !have.Dead && len(s.killed) == 0 || have.Prefix.Addr().Is6() {
 		return
 	}
@@ -178,10 +209,21 @@ func (p *planner) withoutDead(s *sharedRoute) {
 	}
 }
 
+// sweepShared removes IPv4 routes over several taps that are not desired before others are
+// written, which would be given their list of devices, with those marked as dead.
+func (p *planner) sweepShared() {
+	for _, r := range p.actual.Routes {
+		if len(r.Hops) > 0 && r.Prefix.Addr().Is4() && p.superfluous(r) {
+			p.add(DeleteRoute{r})
+			p.gone[r.Key()] = true
+		}
+	}
+}
+
 // setRoute plans a route unless it is there. fresh: what is there may have gone
 // with a link since.
 func (p *planner) setRoute(want InstalledRoute, vrf string, fresh bool) {
-	have, ok := p.routes[want.key()]
+	have, ok := p.routes[want.Key()]
 	if !ok || fresh || p.restricted() || !have.Equal(want) {
 		p.add(AddRoute{Route: want, VRF: vrf, Replace: ok && !p.flushed(have)})
 	}

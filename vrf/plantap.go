@@ -34,16 +34,16 @@ func (p *planner) tapRoutes(t Tap, table uint32, fresh, flushed bool) {
 			want := InstalledRoute{Table: table, Prefix: r.Prefix, Metric: MetricGuest, Link: t.Name, Via: r.Via}
 			// What the kernel flushed with the link somebody else may have followed.
 			changed := fresh || flushed && r.Prefix.Addr().Is4()
-			if s := p.shared[want.key()]; s != nil {
+			if s := p.shared[want.Key()]; s != nil {
 				p.join(s, t, r, changed)
 				s.killed = append(s.killed, killed(t, r, flushed)...)
 				continue
 			}
-			if other, taken := p.desired[want.key()]; taken {
+			if other, taken := p.desired[want.Key()]; taken {
 				p.problem("route %s: it is on %s already, %s gets no traffic for it", r.Prefix, other, t.Name)
 				continue
 			}
-			p.desired[want.key()] = t.Name
+			p.desired[want.Key()] = t.Name
 			p.setRoute(want, t.VRF, changed)
 		}
 	}
@@ -73,10 +73,7 @@ func (p *planner) tapNeighbours(t Tap, fresh, flushed bool) {
 // sweep removes what is ours and belongs to nothing desired.
 func (p *planner) sweep() {
 	for _, r := range p.actual.Routes {
-		if _, ok := p.desired[r.key()]; ok || p.untouchable(r) || !r.anyLink(p.covers) {
-			continue
-		}
-		if r.Metric == MetricGuest || r.Unreachable {
+		if !p.gone[r.Key()] && p.superfluous(r) {
 			p.add(DeleteRoute{r})
 		}
 	}
@@ -94,6 +91,14 @@ func (p *planner) sweep() {
 			}
 		}
 	}
+}
+
+// superfluous tells a route that a sweep removes, once all that is desired is known.
+func (p *planner) superfluous(r InstalledRoute) bool {
+	if _, ok := p.desired[r.Key()]; ok || p.untouchable(r) || !r.anyLink(p.covers) {
+		return false
+	}
+	return r.Metric == MetricGuest || r.Unreachable
 }
 
 // filteredTap: the filter knows the link as a tap, though somebody took it out

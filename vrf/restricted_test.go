@@ -99,14 +99,15 @@ func TestRestrictedToTheChanged(t *testing.T) {
 			r.Fatal(err)
 		}
 		o := vrf.Options{Sweep: rapid.Bool().Draw(r, "sweep first"), Links: changed}
-		actual.Routes = stale.Routes
+		actual.Routes = slices.SortedFunc(slices.Values(stale.Routes), func(a, b vrf.InstalledRoute) int { return a.Key().Compare(b.Key()) })
 		all := vrf.Plan(h, actual, o)
-		actual.Routes, _ = vrf.Concerning(h, slices.Values(stale.Routes), changed)
-		if few := vrf.Plan(h, actual, o); !reflect.DeepEqual(few, all) {
+		var part vrf.Host
+		part, actual.Routes, _ = vrf.NewInstalledRoutes(stale.Routes...).Concerning(h, changed)
+		if few := vrf.Plan(part, actual, o); !reflect.DeepEqual(few, all) {
 			r.Fatalf("with the routes that concern %s the plan is %v, with all it is %v", changed, few, all)
 		}
 		o.Sweep = true
-		if err := k.Execute(r.Context(), vrf.Plan(h, actual, o).Ops); err != nil {
+		if err := k.Execute(r.Context(), vrf.Plan(part, actual, o).Ops); err != nil {
 			r.Fatal(err)
 		}
 		if again := plan(r, k, h); len(again.Ops) > 0 {
@@ -155,17 +156,18 @@ func TestAPlanForOneTapDependsOnThatAlone(t *testing.T) {
 		h.Taps[5].Routes = append(h.Taps[5].Routes, vrf.Route{Prefix: netip.MustParsePrefix("198.51.100.7/32")})
 		actual := vrf.Actual{Links: []vrf.Link{{Name: tap, Index: 7, Up: true, Running: true, Group: vrf.TapGroup, MAC: vrf.TapMAC}}}
 		actual.Filter.Whole = true
+		memory, part := vrf.NewInstalledRoutes(installed...), vrf.Host{}
 		allocations = testing.AllocsPerRun(20, func() {
-			actual.Routes, _ = vrf.Concerning(h, slices.Values(installed), []string{tap})
-			if ops := vrf.Plan(h, actual, vrf.Options{Sweep: true, Links: []string{tap}}).Ops; len(ops) == 0 {
+			part, actual.Routes, _ = memory.Concerning(h, []string{tap})
+			if ops := vrf.Plan(part, actual, vrf.Options{Sweep: true, Links: []string{tap}}).Ops; len(ops) == 0 {
 				t.Fatal("nothing is planned")
 			}
 		})
-		return len(actual.Routes), allocations
+		return len(part.Taps) + len(actual.Routes), allocations
 	}
 	fewRoutes, few := cost(10)
 	manyRoutes, many := cost(2000)
 	if fewRoutes != manyRoutes || many > few {
-		t.Errorf("of 10 guests it takes %d routes and %v allocations, of 2,000 %d and %v", fewRoutes, few, manyRoutes, many)
+		t.Errorf("of 10 guests it takes %d taps and routes and %v allocations, of 2,000 %d and %v", fewRoutes, few, manyRoutes, many)
 	}
 }

@@ -36,15 +36,21 @@ type RouteHop struct {
 	Via  netip.Addr // gateway
 }
 
-// routeKey is what makes a route of a table unique for the kernel's exclusive
+// RouteKey is what makes a route of a table unique for the kernel's exclusive
 // add in both families.
-type routeKey struct {
-	table  uint32
-	prefix netip.Prefix
-	metric uint32
+type RouteKey struct {
+	Table  uint32
+	Prefix netip.Prefix
+	Metric uint32
 }
 
-func (r InstalledRoute) key() routeKey { return routeKey{r.Table, r.Prefix, r.Metric} }
+// Compare orders keys by table, prefix and metric.
+func (k RouteKey) Compare(l RouteKey) int {
+	return cmp.Or(cmp.Compare(k.Table, l.Table), k.Prefix.Compare(l.Prefix), cmp.Compare(k.Metric, l.Metric))
+}
+
+// Key names the route: no table has two of ours with one prefix and metric.
+func (r InstalledRoute) Key() RouteKey { return RouteKey{r.Table, r.Prefix, r.Metric} }
 
 // SetHops has a route lead to these devices. It sorts them: which one was named
 // first makes no difference.

@@ -54,7 +54,7 @@ func TestDamagedGuestRoutes(t *testing.T) {
 		if got := k.Foreign(); !slices.Equal(got, had) {
 			t.Fatalf("what is somebody else's changed: have %q, had %q", got, had)
 		}
-		k.log.add(Notice{Routes: []Route{{90, taken, vrf.MetricGuest}}}) // told again
+		k.log.add(Notice{Routes: []Route{{Table: 90, Prefix: taken, Metric: vrf.MetricGuest}}}) // told again
 	}
 	k.DeleteForeignRoute(90, taken, vrf.MetricGuest)
 	must(t, mend(1, "tap0"))

@@ -46,7 +46,7 @@ type Kernel struct {
 	// routes are the guests' routes and blackholes as the last Read found them and Execute
 	// changed them since; nil before the first Read. They spare a restricted
 	// Apply the walk through tables with millions of learned ones.
-	routes    map[Route]vrf.InstalledRoute
+	routes    *vrf.InstalledRoutes
 	ports     map[string]*portState // uplinks and taps by name, as they were read last
 	written   map[Route]bool        // blackholes of ours, which no former run made
 	shared    bool                  // the FIB's readings keep routes right
@@ -115,17 +115,18 @@ func (k *Kernel) Close() error {
 func (k *Kernel) Apply(ctx context.Context, desired vrf.Host, o vrf.Options) (vrf.Result, error) {
 	var actual vrf.Actual
 	var err error
+	part := desired
 	if o.Links != nil && k.hasRead() {
-		actual, err = k.readLinks(ctx, desired, o.Links, o.Told)
+		part, actual, err = k.readLinks(ctx, desired, o.Links, o.Told)
 	}
 	if err == nil && !actual.Filter.Whole { // made anew, it needs to know every link
-		o.Links = nil
+		part, o.Links = desired, nil
 		actual, err = k.Read(ctx, desired)
 	}
 	if err != nil {
 		return vrf.Result{}, err
 	}
-	result := vrf.Plan(desired, actual, o)
+	result := vrf.Plan(part, actual, o)
 	return result, k.Execute(ctx, result.Ops)
 }
 

@@ -32,13 +32,13 @@ func TestManyLinksAreReadAtOnce(t *testing.T) {
 	must(t, err)
 	requests := func(links []string) (n int) {
 		before := k.Kernel.socket.seq
-		actual, err := k.Kernel.readLinks(t.Context(), host, links, nil)
+		part, actual, err := k.Kernel.readLinks(t.Context(), host, links, nil)
 		must(t, err)
 		n = int(k.Kernel.socket.seq - before)
 		if len(actual.Links) != len(links) || len(actual.Addresses) != 2*len(links) || len(actual.Neighbours) != len(links) {
 			t.Errorf("%d links have %d addresses and %d neighbours", len(actual.Links), len(actual.Addresses), len(actual.Neighbours))
 		}
-		if plan := vrf.Plan(host, actual, vrf.Options{Sweep: true, Links: links}); len(plan.Ops) != len(links) || len(plan.Problems) > 0 {
+		if plan := vrf.Plan(part, actual, vrf.Options{Sweep: true, Links: links}); len(plan.Ops) != len(links) || len(plan.Problems) > 0 {
 			t.Errorf("a plan for %d links has %d operations, and should have the routes: %v", len(links), len(plan.Ops), plan.Ops)
 		}
 		return n

@@ -12,18 +12,16 @@ import (
 	"github.com/hostroute/hostroute/vrf"
 )
 
-func idOf(r vrf.InstalledRoute) Route { return Route{r.Table, r.Prefix, r.Metric} }
-
 // remember replaces the memory of routes. The caller holds the lock.
 func (k *Kernel) remember(routes []vrf.InstalledRoute) {
 	written := map[Route]bool{}
 	k.surveyed = nil // this is newer
-	k.routes = make(map[Route]vrf.InstalledRoute, len(routes))
+	k.routes = vrf.NewInstalledRoutes()
 	for i, r := range routes {
-		if r.Blackhole && k.written[idOf(r)] {
-			routes[i].Written, written[idOf(r)] = true, true
+		if r.Blackhole && k.written[r.Key()] {
+			routes[i].Written, written[r.Key()] = true, true
 		}
-		k.routes[idOf(r)] = routes[i]
+		k.routes.Put(routes[i])
 	}
 	k.written = written
 }
@@ -36,14 +34,14 @@ func (k *Kernel) book(op vrf.Op) {
 	switch o := op.(type) {
 	case vrf.AddRoute:
 		if o.Route.Blackhole {
-			o.Route.Written, k.written[idOf(o.Route)] = true, true
+			o.Route.Written, k.written[o.Route.Key()] = true, true
 		}
-		k.routes[idOf(o.Route)] = o.Route
-		k.surveyed.touch(idOf(o.Route))
+		k.routes.Put(o.Route)
+		k.surveyed.touch(o.Route.Key())
 	case vrf.DeleteRoute:
-		delete(k.routes, idOf(o.Route))
-		delete(k.written, idOf(o.Route))
-		k.surveyed.touch(idOf(o.Route))
+		k.routes.Delete(o.Route.Key())
+		delete(k.written, o.Route.Key())
+		k.surveyed.touch(o.Route.Key())
 	}
 }
 
@@ -53,7 +51,7 @@ func (k *Kernel) Forget(routes []Route) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, r := range routes {
-		delete(k.routes, r)
+		k.routes.Delete(r)
 		k.surveyed.touch(r)
 	}
 }
@@ -66,21 +64,21 @@ func (k *Kernel) hasRead() bool {
 
 // readLinks reads what a plan restricted to some links needs: the links, the
 // VRF devices, and the routes from memory, as what is on links that nothing was
-// told of; see vrf.Options.
-func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links, told []string) (vrf.Actual, error) {
+// told of; see vrf.Options. It gives the part of the host that this is about.
+func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links, told []string) (part vrf.Host, actual vrf.Actual, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	actual := vrf.Actual{AddressProtocols: k.protocols, Sysctls: map[string]string{}}
+	actual = vrf.Actual{AddressProtocols: k.protocols, Sysctls: map[string]string{}}
 	if err := k.open(); err != nil {
-		return actual, err
+		return desired, actual, err
 	}
 	r := reader{Kernel: k, actual: &actual, names: map[int]string{}}
 	for _, v := range desired.VRFs {
 		if _, err := r.link(v.Name); err != nil {
-			return actual, err
+			return desired, actual, err
 		}
 	}
-	actual.Routes, links = vrf.Concerning(desired, maps.Values(k.routes), links)
+	part, actual.Routes, links = k.routes.Concerning(desired, links)
 	if told == nil {
 		told = links
 	}
@@ -89,12 +87,12 @@ func (k *Kernel) readLinks(ctx context.Context, desired vrf.Host, links, told []
 	}
 	read, err := r.ports(ctx, links)
 	if err == nil {
-		err = r.filtered(ctx, desired)
+		err = r.filtered(ctx, part)
 	}
 	if err == nil && len(read) > 0 {
-		err = r.verify(only(desired, read))
+		err = r.verify(only(part, read))
 	}
-	return actual, err
+	return part, actual, err
 }
 
 // verify reads the settings of ports, and remembers all that was read of them.

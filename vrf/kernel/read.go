@@ -190,7 +190,7 @@ func (r *reader) rules(ctx context.Context, _ vrf.Host) error {
 // routes dumps them, or takes those that are known where the FIB reads them.
 func (r *reader) routes(ctx context.Context, desired vrf.Host) error {
 	if r.shared && r.Kernel.routes != nil {
-		for _, route := range r.Kernel.routes {
+		for _, route := range r.Kernel.routes.All() {
 			r.actual.Routes = append(r.actual.Routes, route)
 		}
 		return nil

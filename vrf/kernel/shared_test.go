@@ -135,7 +135,7 @@ func TestBlackholesFromMemory(t *testing.T) {
 	k.apply("they come")
 	k.host.Blackholes = holes[:1]
 	k.apply("one goes")
-	k.Forget([]Route{{90, holes[0].Prefix, vrf.MetricBlackhole}}) // said to be gone, and is there
+	k.Forget([]Route{{Table: 90, Prefix: holes[0].Prefix, Metric: vrf.MetricBlackhole}}) // said to be gone, and is there
 	k.apply("a false alarm")
 	k.host.Blackholes = nil
 	_, err := k.Apply(t.Context(), k.host, vrf.Options{Links: []string{}})
@@ -196,9 +196,9 @@ func TestDamagedSharing(t *testing.T) {
 	taken := netip.MustParsePrefix("203.0.113.8/32")
 	k.AddForeignRoute(90, taken, vrf.MetricBlackhole)
 	k.log.wait(t, "a foreign route", func(n Notice) bool {
-		return slices.Contains(n.Routes, Route{90, taken, vrf.MetricBlackhole})
+		return slices.Contains(n.Routes, Route{Table: 90, Prefix: taken, Metric: vrf.MetricBlackhole})
 	})
-	k.Forget([]Route{{90, taken, vrf.MetricBlackhole}})
+	k.Forget([]Route{{Table: 90, Prefix: taken, Metric: vrf.MetricBlackhole}})
 	had := k.Foreign()
 	if _, err := k.Apply(t.Context(), k.host, vrf.Options{Links: []string{}}); !errors.Is(err, vrf.ErrExists) {
 		t.Errorf("got %v, want %v", err, vrf.ErrExists)

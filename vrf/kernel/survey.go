@@ -64,9 +64,9 @@ func (v *survey) saw(g *glance, payload []byte) {
 		return
 	}
 	if r := v.route(&v.d); nameless(r) {
-		v.strange[idOf(r)] = true
+		v.strange[r.Key()] = true
 	} else {
-		v.found[idOf(r)] = r
+		v.found[r.Key()] = r
 	}
 }
 
@@ -96,7 +96,7 @@ func (v *survey) touch(id Route) {
 func (v *survey) doubtful() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for id := range v.Kernel.routes {
+	for id := range v.Kernel.routes.All() {
 		if id.Table == v.table && id.Prefix.Addr().Is6() && v.missing(id) {
 			return true
 		}
@@ -120,15 +120,16 @@ func (v *survey) end() (corrected bool) {
 	k.surveyed = nil
 	for id, r := range v.found {
 		r.Written = k.written[id]
-		had, known := k.routes[id]
+		had, known := k.routes.Get(id)
 		if v.touched[id] || known && had.Equal(r) && had.Dead == r.Dead {
 			continue
 		}
-		k.routes[id], corrected = r, true
+		k.routes.Put(r)
+		corrected = true
 	}
-	for id := range k.routes {
+	for id := range k.routes.All() {
 		if id.Table == v.table && v.missing(id) {
-			delete(k.routes, id)
+			k.routes.Delete(id)
 			delete(k.written, id)
 			corrected = true
 		}

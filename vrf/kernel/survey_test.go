@@ -71,13 +71,13 @@ func TestSurveyOfWhatChanges(t *testing.T) {
 	k.host.Taps[0].Routes = []vrf.Route{{Prefix: added}, k.host.Taps[0].Routes[1]}
 	_, err = k.Apply(t.Context(), k.host, vrf.Options{Sweep: true, Links: []string{"tap0"}})
 	must(t, err)
-	forgotten := Route{90, netip.MustParsePrefix("2001:db8::7/128"), vrf.MetricGuest}
+	forgotten := Route{Table: 90, Prefix: netip.MustParsePrefix("2001:db8::7/128"), Metric: vrf.MetricGuest}
 	k.Forget([]Route{forgotten})
 	if v.doubtful() || v.end() {
 		t.Error("a reading corrects what is newer")
 	}
-	for id, want := range map[Route]bool{{90, guest, vrf.MetricGuest}: false, {90, added, vrf.MetricGuest}: true, forgotten: false} {
-		if _, known := k.Kernel.routes[id]; known != want {
+	for id, want := range map[Route]bool{{Table: 90, Prefix: guest, Metric: vrf.MetricGuest}: false, {Table: 90, Prefix: added, Metric: vrf.MetricGuest}: true, forgotten: false} {
+		if _, known := k.Kernel.routes.Get(id); known != want {
 			t.Errorf("%v is known: %v, want %v", id, known, want)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -17,11 +16,7 @@ import (
 )
 
 // Route names a route: no table has two of ours with one prefix and metric.
-type Route struct {
-	Table  uint32
-	Prefix netip.Prefix
-	Metric uint32
-}
+type Route = vrf.RouteKey
 
 // maxDamaged is how many damaged routes a Notice names. Reading a whole table
 // costs about as much as writing some thousand routes.
@@ -196,7 +191,7 @@ func (d *dumped) damage(payload []byte) (Route, bool) {
 	if !d.parse(payload) || payload[3] != 0 { // ours have no TOS
 		return Route{}, false
 	}
-	switch r := (Route{d.table, d.prefix, d.metric}); d.metric {
+	switch r := (Route{Table: d.table, Prefix: d.prefix, Metric: d.metric}); d.metric {
 	case vrf.MetricGuest, vrf.MetricBlackholeOver, vrf.MetricLearned, vrf.MetricBlackhole, vrf.MetricUnreachable:
 		return r, true
 	default:

@@ -103,7 +103,7 @@ func (k *watchedTarget) watch(t *testing.T) {
 // They come in the order of their happening, so what is not among them never was.
 func (k *watchedTarget) told(t *testing.T) (list []string) {
 	t.Helper()
-	mark := Route{90, netip.MustParsePrefix("198.51.100.250/32"), vrf.MetricGuest}
+	mark := Route{Table: 90, Prefix: netip.MustParsePrefix("198.51.100.250/32"), Metric: vrf.MetricGuest}
 	k.ip("route", "add", "unreachable", mark.Prefix.String(), "table", "90", "metric", "100", "proto", "201")
 	k.ip("route", "del", mark.Prefix.String(), "table", "90", "metric", "100", "proto", "201")
 	k.log.wait(t, "the last deletion", func(n Notice) bool { return slices.Contains(n.Routes, mark) || n.AllRoutes })
@@ -254,7 +254,7 @@ func TestManyDamaged(t *testing.T) {
 	w.empty()
 	for i := range maxDamaged + 10 {
 		w.noteDamage(func() {
-			w.damage(Route{90, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32), vrf.MetricLearned})
+			w.damage(Route{Table: 90, Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32), Metric: vrf.MetricLearned})
 		})
 		if i == maxDamaged-1 && (len(w.damaged) != maxDamaged || w.pending.AllRoutes) {
 			t.Errorf("%d routes are kept of %d", len(w.damaged), maxDamaged)
@@ -293,7 +293,7 @@ func TestDamageIsGathered(t *testing.T) {
 		}()
 		for i := range 1000 { // for a second
 			w.noteDamage(func() {
-				w.damage(Route{90, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32), vrf.MetricLearned})
+				w.damage(Route{Table: 90, Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32), Metric: vrf.MetricLearned})
 			})
 			<-time.After(time.Millisecond)
 		}
