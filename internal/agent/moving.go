@@ -26,6 +26,9 @@ type Paths interface {
 	WatchAlso(prefixes map[string][]netip.Prefix)
 	// Path gives the best learned path of exactly this prefix; false: none.
 	Path(vrf string, prefix netip.Prefix) (session.Path, bool)
+	// PathVersion is another number whenever Path may give another answer for a
+	// watched prefix.
+	PathVersion() uint64
 }
 
 // checkAgain is how soon a prefix that was yielded is looked at again while the
@@ -91,6 +94,7 @@ func (m *moving) step(now handover.Instant, in handover.Input) handover.Output {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.paths != nil {
+		in.Paths = m.paths.PathVersion() + 1 // before any is looked at
 		m.watch(now, in)
 	}
 	out := m.machine.Step(now, in)
@@ -141,6 +145,21 @@ type homed struct {
 	early   bool // one was among them
 	version uint64
 	list    []handover.Own
+	ends    []int // where each guest's prefixes end in the list
+}
+
+// of gives what a guest had, if it is the same one; next is where to look first.
+func (h *homed) of(next int, g *projector.Guest) (list []handover.Own, at int) {
+	for _, at := range [...]int{next, next + 1, next - 1} { // one that is gone, or new, puts the others off by one
+		if at >= 0 && at < len(h.guests) && h.guests[at] == g {
+			from := 0
+			if at > 0 {
+				from = h.ends[at-1]
+			}
+			return h.list[from:h.ends[at]], at
+		}
+	}
+	return nil, -1
 }
 
 // own lists the prefixes that are homed here, those of guests that have arrived
@@ -151,14 +170,25 @@ func (m *moving) own(s *projector.State, arrived func(string) bool, present map[
 	if !h.early && h.version == version && slices.Equal(guests, h.guests) && !slices.ContainsFunc(guests, func(g *projector.Guest) bool { return m.early(g, arrived) }) {
 		return h.list
 	}
+	last := m.homed
+	if last.early || last.version != version {
+		last = homed{} // whose prefixes may be others
+	}
 	list := make([]handover.Own, 0, len(h.list)+len(guests)/8+8)
-	*h = homed{guests: guests, version: version}
+	*h = homed{guests: guests, version: version, ends: make([]int, 0, len(guests))}
+	next := 0
 	for _, g := range guests {
 		early := m.early(g, arrived)
 		h.early = h.early || early
-		if g.Duty(m.hypervisor) == projector.DutyHome || early {
+		had, at := last.of(next, g)
+		next = max(next, at) + 1
+		switch {
+		case at >= 0 && !early:
+			list = append(list, had...)
+		case early || g.Duty(m.hypervisor) == projector.DutyHome:
 			list = appendOwn(list, g, early, present)
 		}
+		h.ends = append(h.ends, len(list))
 	}
 	h.list = list
 	m.awaited = slices.ContainsFunc(list, func(o handover.Own) bool { return o.Came || o.Leaving })

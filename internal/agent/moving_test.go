@@ -18,6 +18,13 @@ import (
 type heard struct {
 	paths   map[netip.Prefix]session.Path
 	watched map[string][]netip.Prefix
+	asked   uint64
+}
+
+// PathVersion is another one each time: any test may change paths at any time.
+func (l *heard) PathVersion() uint64 {
+	l.asked++
+	return l.asked
 }
 
 func (l *heard) Watch(prefixes map[string][]netip.Prefix) { l.watched = prefixes }

@@ -95,6 +95,9 @@ func addChanged(links map[string]bool, before, after []vrf.Tap) {
 }
 
 func sameTap(a, b *vrf.Tap) bool {
-	return a.Name == b.Name && a.VRF == b.VRF && a.MAC == b.MAC && slices.Equal(a.Gateways, b.Gateways) &&
-		slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Neighbours, b.Neighbours) && slices.Equal(a.Sources, b.Sources)
+	return a.Name == b.Name && a.VRF == b.VRF && a.MAC == b.MAC && equal(a.Gateways, b.Gateways) &&
+		equal(a.Routes, b.Routes) && equal(a.Neighbours, b.Neighbours) && equal(a.Sources, b.Sources)
 }
+
+// equal is slices.Equal for lists that are the very same ones as a rule.
+func equal[E comparable](a, b []E) bool { return same(a, b) || slices.Equal(a, b) }

@@ -22,8 +22,7 @@ type presence struct {
 
 // mark marks the taps that are not among the missing.
 func (p *presence) mark(taps []vrf.Tap, missing []string) map[string]bool {
-	sameName := func(a, b vrf.Tap) bool { return a.Name == b.Name }
-	if p.marks != nil && slices.Equal(p.missing, missing) && (same(p.taps, taps) || slices.EqualFunc(p.taps, taps, sameName)) {
+	if p.marks != nil && slices.Equal(p.missing, missing) && (same(p.taps, taps) || sameNames(p.taps, taps)) {
 		p.taps = taps
 		return p.marks
 	}
@@ -38,6 +37,15 @@ func (p *presence) mark(taps []vrf.Tap, missing []string) map[string]bool {
 	p.taps, p.missing, p.marks = taps, missing, marks
 	p.version++
 	return marks
+}
+
+func sameNames(a, b []vrf.Tap) bool {
+	for i := range min(len(a), len(b)) {
+		if a[i].Name != b[i].Name {
+			return false
+		}
+	}
+	return len(a) == len(b)
 }
 
 // telling is what guests were told last, and whether it is to be told in any case.

@@ -18,6 +18,10 @@ type departure struct {
 	over       bool   // nothing is done about it any more
 	newer      uint32 // the least generation of paths that are newer than what this host had
 	outdated   bool   // the kernel may have one that isn't
+	// path is what is known of it elsewhere, when it was looked at last.
+	path   Path
+	known  bool
+	looked uint64 // by Input.Paths
 }
 
 // moved tells a guest that moved from a prefix that is merely gone.
@@ -83,14 +87,20 @@ func (m *Machine) leave(now Instant, key Key, d *departure, in Input, announced 
 	if d.over {
 		return
 	}
-	path, ok := in.Path(key)
+	if m.anew(d.looked, in) {
+		d.path, d.known = in.Path(key)
+		d.looked = in.Paths
+	}
+	path, ok := d.path, d.known
 	there := ok && bgp.Generation(path.Preference) >= d.generation
 	d.heard = there
 	if d.moved() || d.outdated { // else any path may be where it is now, such as that of an anycast address
 		d.outdated = outdated(d.outdated, path, ok, d.newer)
 	}
-	if _, still := announced.find(key); !still {
-		d.kept = nil
+	if d.kept != nil {
+		if _, still := announced.find(key); !still {
+			d.kept = nil
+		}
 	}
 	if d.kept != nil && (in.Fenced || there && path.Written || !m.due(now, d.since.Add(announce))) {
 		d.kept = nil

@@ -99,6 +99,9 @@ type Input struct {
 	Fenced bool
 	// Path gives the best learned path of exactly this prefix; false: none.
 	Path func(Key) (Path, bool)
+	// Paths is another number whenever Path may give another answer for a prefix that
+	// is watched; 0: it may at any time.
+	Paths uint64
 }
 
 // Blackhole is a prefix whose packets are dropped without a word.
@@ -218,8 +221,8 @@ func (m *Machine) Watch(now Instant, in Input) (list []Key, all bool) {
 		}
 	}
 	if len(in.Own) > 0 && (len(in.Own) != len(w.own) || &in.Own[0] != &w.own[0]) { // a list is never written again
-		for i := range in.Own {
-			add(in.Own[i].Key)
+		for _, o := range changedOwn(w.own, in.Own) {
+			add(o.Key)
 		}
 		w.own = in.Own
 	}
@@ -241,6 +244,23 @@ func (m *Machine) Watch(now Instant, in Input) (list []Key, all bool) {
 	}
 	slices.SortFunc(list, Key.Compare)
 	return list, true
+}
+
+// changedOwn leaves out what is the same at the beginning and at the end of two lists.
+func changedOwn(before, after []Own) []Own {
+	for len(before) > 0 && len(after) > 0 && before[0].Key == after[0].Key {
+		before, after = before[1:], after[1:]
+	}
+	for len(before) > 0 && len(after) > 0 && before[len(before)-1].Key == after[len(after)-1].Key {
+		before, after = before[:len(before)-1], after[:len(after)-1]
+	}
+	return after
+}
+
+// anew tells whether a path may be another one than when it was looked at, with this
+// number of Input.Paths.
+func (m *Machine) anew(looked uint64, in Input) bool {
+	return m.thorough || in.Paths == 0 || looked != in.Paths
 }
 
 // due has the Machine asked at an instant, and tells whether that is to come.

@@ -18,6 +18,8 @@ type own struct {
 	claimed Instant // since when
 	rival   uint32  // generation of the other one
 	from    netip.Addr
+	heard   bool   // there was a path
+	looked  uint64 // when that was looked at last, by Input.Paths
 	// outdated: see the function of this name.
 	outdated bool
 	step     uint64 // the last in which it was here
@@ -87,7 +89,11 @@ func (m *Machine) before(last []*own, next int, key Key) *own {
 // holdOne decides about one of them, unless it rests.
 func (m *Machine) holdOne(now Instant, was *own, o *Own, in Input, announced *announcements, out *Output) *own {
 	if !m.thorough && was.rests(o) && (len(m.left) == 0 || m.left[o.Key] == nil) {
-		if _, heard := in.Path(o.Key); !heard {
+		if m.anew(was.looked, in) {
+			_, was.heard = in.Path(o.Key)
+			was.looked = in.Paths
+		}
+		if !was.heard {
 			was.step, was.was = m.step, was
 			return was // which has its place in m.own
 		}
@@ -95,7 +101,7 @@ func (m *Machine) holdOne(now Instant, was *own, o *Own, in Input, announced *an
 	h := m.hold(now, was, *o, in, announced, out)
 	h.step, h.was, m.own[o.Key] = m.step, was, h
 	if was != nil {
-		was.was = nil
+		was.was, was.step = nil, m.step // whoever finds it in the last step's list looks further
 	}
 	if !o.Early { // else it may turn out to have left all the same
 		delete(m.left, o.Key)
@@ -134,6 +140,7 @@ func (m *Machine) hold(now Instant, was *own, o Own, in Input, announced *announ
 		}
 	}
 	path, ok := in.Path(o.Key)
+	h.heard, h.looked = ok, in.Paths
 	h.outdated = ok && outdated(h.outdated, path, ok, h.newer())
 	kept, is := announced.find(o.Key)
 	if d := m.left[o.Key]; d != nil && d.kept != nil {

@@ -20,12 +20,19 @@ func TestRestChangesNothing(t *testing.T) {
 		thorough.thorough = true
 		var in Input
 		paths, now := map[Key]Path{}, Instant(0)
+		version, versioned := uint64(1), rapid.Bool().Draw(t, "versions")
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			if rapid.IntRange(0, 2).Draw(t, "change") > 0 {
 				in = drawInput(t, in)
 			}
 			if rapid.Bool().Draw(t, "paths change") {
+				before := paths
 				paths = drawPaths(t)
+				for key := range watched {
+					if paths[key] != before[key] {
+						version++
+					}
+				}
 			}
 			now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 1, 500, 2000, 11000, 31000}).Draw(t, "later")) * time.Millisecond)
 			list, all := m.Watch(now, in)
@@ -34,6 +41,9 @@ func TestRestChangesNothing(t *testing.T) {
 			}
 			for _, key := range list {
 				watched[key] = true
+			}
+			if in.Paths = 0; versioned {
+				in.Paths = version
 			}
 			path := func(key Key) (Path, bool) { p, ok := paths[key]; return p, ok }
 			in.Path = path

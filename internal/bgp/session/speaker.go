@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hostroute/hostroute/internal/bgp"
@@ -24,11 +25,12 @@ type Speaker struct {
 	ribs  map[string]*rib
 	peers []*peer
 
-	synced  chan struct{}
-	watched chan struct{} // capacity 1
-	done    chan struct{} // closed when Run returned
-	stop    context.CancelCauseFunc
-	ctx     context.Context // ends by Stop
+	synced      chan struct{}
+	watched     chan struct{} // capacity 1
+	pathVersion atomic.Uint64
+	done        chan struct{} // closed when Run returned
+	stop        context.CancelCauseFunc
+	ctx         context.Context // ends by Stop
 
 	mu      sync.Mutex
 	said    bool                          // Announce was called

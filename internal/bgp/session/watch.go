@@ -54,7 +54,11 @@ func (s *Speaker) Path(vrf string, prefix netip.Prefix) (path Path, ok bool) {
 	return path, ok
 }
 
+// PathVersion is another number whenever Path may give another answer for a watched prefix.
+func (s *Speaker) PathVersion() uint64 { return s.pathVersion.Load() }
+
 func (s *Speaker) signalWatched() {
+	s.pathVersion.Add(1)
 	select {
 	case s.watched <- struct{}{}:
 	default:
