@@ -3,7 +3,6 @@ package vrf
 import (
 	"iter"
 	"maps"
-	"slices"
 )
 
 // InstalledRoutes are the routes of a kernel that are ours and not learned, found by what
@@ -73,8 +72,8 @@ func (r *InstalledRoute) isGuests() bool {
 }
 
 // Concerning gives what a plan restricted to these links looks at, which on a host of a
-// thousand guests is little: the part of the host, and, sorted by key, the routes on these
-// links, those that their taps are to have wherever they lead now, and those apart. The links are given back
+// thousand guests is little: the part of the host, and, in no order, the routes on these links,
+// those that their taps are to have wherever they lead now, and those apart. The links are given back
 // with those of Sharing.
 func (s *InstalledRoutes) Concerning(desired Host, links []string) (part Host, routes []InstalledRoute, with []string) {
 	routes = make([]InstalledRoute, 0, len(s.apart)+4*len(links)) // not nil
@@ -96,7 +95,6 @@ func (s *InstalledRoutes) Concerning(desired Host, links []string) (part Host, r
 			holders[r.Link] = true
 		}
 	}
-	slices.SortFunc(routes, func(a, b InstalledRoute) int { return a.Key().Compare(b.Key()) }) // a plan has their order
 	part = desired
 	part.Taps = nil
 	for i := range desired.Taps {
