@@ -101,7 +101,7 @@ type planner struct {
 	vrfs       map[string]*VRF // desired; nil if it contradicts the kernel
 	links      map[string]Link
 	addresses  map[string][]Address
-	routes     map[RouteKey]InstalledRoute
+	routes     map[RouteKey]*InstalledRoute // of actual
 	neighbours map[string][]InstalledNeighbour
 	desired    map[RouteKey]string // link that gets the route
 	managed    map[string]bool     // desired uplinks and taps that the plan is about
@@ -128,7 +128,7 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 		vrfs:       map[string]*VRF{},
 		links:      make(map[string]Link, len(actual.Links)),
 		addresses:  map[string][]Address{},
-		routes:     make(map[RouteKey]InstalledRoute, len(actual.Routes)),
+		routes:     make(map[RouteKey]*InstalledRoute, len(actual.Routes)),
 		neighbours: map[string][]InstalledNeighbour{},
 		desired:    make(map[RouteKey]string, len(actual.Routes)),
 		fresh:      map[string]bool{},
@@ -149,7 +149,8 @@ func newPlanner(desired Host, actual Actual, o Options) *planner {
 	for _, a := range actual.Addresses {
 		p.addresses[a.Link] = append(p.addresses[a.Link], a)
 	}
-	for _, r := range actual.Routes {
+	for i := range actual.Routes {
+		r := &actual.Routes[i]
 		p.routes[r.Key()] = r
 		if r.Metric == MetricGuest && r.Link != "" && !p.covers(r.Link) {
 			p.holders[r.Link] = true
@@ -189,7 +190,7 @@ func (p *planner) claim(t Tap) {
 	}
 	for _, r := range t.Routes {
 		key := RouteKey{v.Table, r.Prefix, MetricGuest}
-		if p.routes[key].Link == t.Name {
+		if r := p.routes[key]; r != nil && r.Link == t.Name {
 			p.desired[key] = t.Name
 		}
 	}

@@ -193,8 +193,12 @@ func (p *planner) sharedRoutes() {
 // that, marks and all, until no route has it any more. So this goes for all of
 // them before one is written as it is to be.
 func (p *planner) withoutDead(s *sharedRoute) {
-	have, ok := p.routes[s.route.Key()]
-	if !ok || !have.Dead && len(s.killed) == 0 || have.Prefix.Addr().Is6() {
+	installed := p.routes[s.route.Key()]
+	if installed == nil {
+		return
+	}
+	have := *installed
+	if !have.Dead && len(s.killed) == 0 || have.Prefix.Addr().Is6() {
 		return
 	}
 	usable := slices.Concat(s.hops, s.idle)
@@ -225,7 +229,7 @@ func (p *planner) sweepShared() {
 func (p *planner) setRoute(want InstalledRoute, vrf string, fresh bool) {
 	have, ok := p.routes[want.Key()]
 	if !ok || fresh || p.restricted() || !have.Equal(want) {
-		p.add(AddRoute{Route: want, VRF: vrf, Replace: ok && !p.flushed(have)})
+		p.add(AddRoute{Route: want, VRF: vrf, Replace: ok && !p.flushed(*have)})
 	}
 }
 

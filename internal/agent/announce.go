@@ -138,14 +138,21 @@ func (a *applier) announce(set []bgp.Announcement) {
 }
 
 // union adds to a set what is not in it, so that what is announced for another reason
-// than before is the same.
+// than before is the same. Both are in order.
 func union(set, more []bgp.Announcement) []bgp.Announcement {
 	if len(more) == 0 {
 		return set
 	}
-	all := slices.Concat(set, more)
-	slices.SortStableFunc(all, order) // so that those of the set come first
-	return slices.CompactFunc(all, func(a, b bgp.Announcement) bool { return order(a, b) == 0 })
+	all := make([]bgp.Announcement, 0, len(set)+len(more))
+	for _, n := range more {
+		i, found := slices.BinarySearchFunc(set, n, order)
+		if found || len(all) > 0 && i == 0 && order(all[len(all)-1], n) == 0 {
+			continue
+		}
+		all = append(append(all, set[:i]...), n)
+		set = set[i:]
+	}
+	return append(all, set...)
 }
 
 func sameAnnouncement(a, b bgp.Announcement) bool {

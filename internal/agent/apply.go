@@ -235,8 +235,11 @@ func (a *applier) round(ctx context.Context) (bool, error) {
 		kept, unread = a.orphans(ctx, desired, account(moved.Withheld, departures(host)))
 		inSync = !a.left.open() && unread == nil
 	}
-	beyond := slices.Concat(kept.list, moved.Keep) // announced, and not for a guest that the log has here
-	if known && said {                             // withdraw before the route goes
+	beyond := moved.Keep // announced, and not for a guest that the log has here
+	if len(kept.list) > 0 {
+		beyond = slices.SortedStableFunc(slices.Values(slices.Concat(kept.list, beyond)), order)
+	}
+	if known && said { // withdraw before the route goes
 		a.announce(intersect(before, union(routed(host, desired.Taps), beyond)))
 	}
 	planned, err := a.apply(ctx, desired, inSync)

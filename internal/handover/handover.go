@@ -153,6 +153,7 @@ func (m *Machine) Step(now Instant, in Input) Output {
 	announced := &announcements{list: in.Announced}
 	m.holdAll(now, in, announced, &out)
 	m.part(now, in, announced)
+	out.Blackholes = slices.Grow(out.Blackholes, len(m.left))
 	for key, d := range m.left {
 		if !m.has(key) {
 			m.leave(now, key, d, in, announced, &out)
