@@ -55,7 +55,7 @@ func Here() Measured {
 		Server: Affine{time.Millisecond, 35 * time.Microsecond}, Service: Affine{800 * time.Microsecond, 35 * time.Microsecond},
 		Follower: Affine{900 * time.Microsecond, 39 * time.Microsecond}, Answer: 696,
 		PollServer: 530 * time.Microsecond, PollService: 457 * time.Microsecond, PollBytes: 647,
-		RIBFirst: 26, RIBNext: 7.3, Kernel4: 130, Kernel6: 528,
+		RIBFirst: 18, RIBNext: 6.3, Kernel4: 130, Kernel6: 528,
 		PerPair: 2890 * time.Nanosecond, Move: 610 * time.Nanosecond, PairBytes: 70, BIRDRoute: 195, BIRDPair: 1.6,
 		BFD: 300 * time.Millisecond,
 	}
