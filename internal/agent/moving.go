@@ -131,12 +131,16 @@ func (m *moving) path(key handover.Key) (handover.Path, bool) {
 	return handover.Path{Preference: p.Preference, Highest: p.Highest, Originator: p.Originator, Written: p.Written}, ok
 }
 
+// leastPause is how long a round is put off at least for what is due: nothing that is takes
+// less than a second, and what many moves leave to be done is done together.
+const leastPause = 20 * time.Millisecond
+
 // pause is how long a round may be put off for the machine.
 func (m *moving) pause() time.Duration {
 	if m.next == handover.Never {
 		return resyncInterval
 	}
-	return max(time.Millisecond, min(resyncInterval, m.next.Sub(m.now())))
+	return max(leastPause, min(resyncInterval, m.next.Sub(m.now())))
 }
 
 // homed is what own found last, and what from.
