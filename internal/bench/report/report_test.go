@@ -178,3 +178,14 @@ func madeUp() []bench.Sample {
 	}
 	return samples
 }
+
+// TestAJobAfterAFailedOneWasNotTried: no time is told that nobody took.
+func TestAJobAfterAFailedOneWasNotTried(t *testing.T) {
+	failed := bench.Result{Wall: bench.Spread{Greatest: 121}}
+	if got := cells(failed, nil); got[3] != "not in 121" {
+		t.Errorf("a job that took too long has %q", got)
+	}
+	if got := cells(bench.Result{}, nil); got[3] != "not tried" {
+		t.Errorf("a job that was not begun has %q", got)
+	}
+}

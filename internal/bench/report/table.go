@@ -99,7 +99,10 @@ func about(h Header) string {
 
 // cells are what a result has under the headings.
 func cells(r bench.Result, all []bench.Result) []string {
-	if r.Samples == 0 {
+	switch {
+	case r.Samples == 0 && r.Wall.Greatest == 0: // a job before it came to nothing
+		return []string{"-", "-", "-", "not tried", "-", "-", "-", "0"}
+	case r.Samples == 0:
 		return []string{"-", "-", "-", fmt.Sprintf("not in %s", seconds(r.Wall.Greatest)), "-", "-", "-", "0"}
 	}
 	bird := bench.Result{}
