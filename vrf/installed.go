@@ -13,7 +13,7 @@ type InstalledRoutes struct {
 	// on has the guests' routes to one link, by that link.
 	on map[string]map[RouteKey]bool
 	// apart are all others: those over several links, those without link, and those that are
-	// no guest's. There are few.
+	// no guest's. They are few: blackholes are, and go after seconds.
 	apart map[RouteKey]bool
 }
 
@@ -73,8 +73,8 @@ func (r *InstalledRoute) isGuests() bool {
 
 // Concerning gives what a plan restricted to these links looks at, which on a host of a
 // thousand guests is little: the part of the host, and, in no order, the routes on these links,
-// those that their taps are to have wherever they lead now, and those apart. The links are given back
-// with those of Sharing.
+// those that their taps are to have wherever they lead now, and those apart. The links are
+// given back with those of Sharing.
 func (s *InstalledRoutes) Concerning(desired Host, links []string) (part Host, routes []InstalledRoute, with []string) {
 	routes = make([]InstalledRoute, 0, len(s.apart)+4*len(links)) // not nil
 	for key := range s.apart {

@@ -131,8 +131,9 @@ func (m *moving) path(key handover.Key) (handover.Path, bool) {
 	return handover.Path{Preference: p.Preference, Highest: p.Highest, Originator: p.Originator, Written: p.Written}, ok
 }
 
-// leastPause is how long a round is put off at least for what is due: nothing that is takes
-// less than a second, and what many moves leave to be done is done together.
+// leastPause is how long a round is put off at least for what is due by time alone: that is so
+// after seconds, but for a look behind the first round, and what many moves leave to be done
+// is done together.
 const leastPause = 20 * time.Millisecond
 
 // pause is how long a round may be put off for the machine.
